@@ -1,0 +1,76 @@
+"""What every entry point needs: logging, signals and exit codes."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from infra.contracts.errors import UserError
+
+EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
+
+
+class Terminated(SystemExit):
+    """SIGTERM arrived: unwinds like an exit, so that `finally` and `with` clean up."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)
+
+
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Run an entry point and exit with its code.
+
+    A UserError is one line and exit code 2, Ctrl-C is 130, SIGTERM 143 after clean-up; any other
+    exception is a bug and keeps its traceback (exit code 1).
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    configure_logging()
+    try:
+        code = main()
+    except UserError as error:
+        click.echo(f"error: {error}", err=True)
+        code = EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    sys.exit(code or 0)
+
+
+def run_command(command: click.Command) -> NoReturn:
+    """Run a click command line as `run` does; a wrong option is a user's mistake too.
+
+    The command's function returns its exit code, or None for 0.
+    """
+
+    def main() -> int | None:
+        try:
+            code = command.main(standalone_mode=False)
+        except click.exceptions.Exit as stop:
+            return stop.exit_code
+        except click.Abort as abort:
+            raise KeyboardInterrupt from abort
+        except click.ClickException as error:
+            raise UserError(error.format_message()) from error
+        return code if isinstance(code, int) else None
+
+    run(main)
+
+
+def configure_logging(level: int = logging.INFO) -> None:
+    """Log to standard error, one line a record, times in UTC."""
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # clean up once, undisturbed
+    raise Terminated
