@@ -13,12 +13,19 @@ from urllib.parse import urlsplit
 import urllib3
 from minio import Minio
 from minio.deleteobjects import DeleteObject
-from minio.error import S3Error
+from minio.error import MinioException, S3Error
 
 from infra.contracts.errors import UserError
 from infra.settings import Settings
 
 PRESIGNED_FOR = timedelta(minutes=10)
+REFUSALS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
+# What any operation may raise when the server can't do it, after the client's own retries.
+FAILURES = (S3Error, urllib3.exceptions.HTTPError, OSError, UserError)
+
+
+class StoreUnavailableError(Exception):
+    """The S3 server does not answer, or is not ready to."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,19 @@ class ObjectStore:
         )
 
     def check(self, bucket: str) -> bool:
-        """Whether the server answers and has this bucket; raises what it answers with otherwise."""
-        return self._client.bucket_exists(bucket)
+        """Whether the server, which answers, has this bucket.
+
+        Raises StoreUnavailableError when it does not answer, UserError when it refuses the key.
+        """
+        try:
+            self._http.request("HEAD", self.endpoint, retries=False)  # asks now, and does not try again
+            return self._client.bucket_exists(bucket)
+        except S3Error as error:
+            if error.code in REFUSALS:
+                self._explain(error, bucket)
+            raise StoreUnavailableError(f"{self.endpoint} answers with {error.code}") from error
+        except (MinioException, urllib3.exceptions.HTTPError) as error:
+            raise StoreUnavailableError(f"{self.endpoint} does not answer") from error
 
     def ensure_bucket(self, bucket: str) -> None:
         """Create a bucket unless it exists."""
@@ -157,6 +175,6 @@ class ObjectStore:
     def _explain(self, error: S3Error, bucket: str) -> NoReturn:
         if error.code == "NoSuchBucket":
             raise UserError(f"there is no bucket {bucket!r} at {self.endpoint}") from error
-        if error.code in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
+        if error.code in REFUSALS:
             raise UserError(f"{self.endpoint} refused the access key ({error.code})") from error
         raise error

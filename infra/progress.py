@@ -37,8 +37,10 @@ def _bar(console: Console, label: str) -> Iterator[Update]:
         task = bars.add_task(label, total=None, detail="")
 
         def update(share: float, detail: str) -> None:
-            known = {} if share < 0 else {"total": 1.0, "completed": min(share, 1.0)}
-            bars.update(task, detail=detail, **known)
+            if share < 0:
+                bars.update(task, detail=detail)
+            else:
+                bars.update(task, detail=detail, total=1.0, completed=min(share, 1.0))
 
         yield update
         bars.update(task, total=1.0, completed=1.0)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
@@ -27,12 +28,11 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
 @dataclass
 class Child:
-    """A started process: `mark` finds its descendants, `log` has what it printed."""
+    """A started process: `mark` finds its descendants."""
 
     name: str
     mark: str
     process: subprocess.Popen[bytes]
-    log: Path
 
     @property
     def pid(self) -> int:
@@ -62,16 +62,15 @@ class Supervisor:
         name: str,
         command: Sequence[str],
         *,
-        log: Path,
+        log: Path | None,
         environment: Mapping[str, str],
         errors: Path | None = None,
         cwd: Path | None = None,
     ) -> Child:
         """Start a child with its output appended to `log` (and its errors to `errors`, if given).
 
-        Raises OSError when the command can't be started.
+        Without a log it writes where this process writes. Raises OSError when the command can't be started.
         """
-        log.parent.mkdir(parents=True, exist_ok=True)
         mark = f"{self.mark}/{name}"
         parent = os.getpid()
 
@@ -81,18 +80,18 @@ class Supervisor:
                 os._exit(1)
 
         with contextlib.ExitStack() as files:
-            output = files.enter_context(log.open("ab"))
-            error_output = files.enter_context(errors.open("ab")) if errors else subprocess.STDOUT
+            output = files.enter_context(_append(log)) if log else None
+            error_output = files.enter_context(_append(errors)) if errors else subprocess.STDOUT
             process = subprocess.Popen(
                 command,
                 env={**environment, MARK: mark},
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=error_output,
+                stderr=error_output if log else None,
                 preexec_fn=die_with_parent,
             )
-        child = Child(name, mark, process, log)
+        child = Child(name, mark, process)
         self.children[name] = child
         return child
 
@@ -117,6 +116,11 @@ class Supervisor:
             child.process.wait()
         self.children.clear()
         _reap_orphans(set())
+
+
+def _append(path: Path) -> BinaryIO:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("ab")
 
 
 def marked(mark: str) -> Iterator[psutil.Process]:

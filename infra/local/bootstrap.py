@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -181,10 +181,10 @@ def ivy_module(coordinates: list[str], *, transitive: bool, exclude: tuple[str, 
     for pattern in exclude:
         org, name = pattern.split(":")
         rows.append(f"<exclude org={quoteattr(org)} module={quoteattr(name)}/>")
-    body = "".join(rows)
     return (
         '<ivy-module version="2.0"><info organisation="millstream" module="jars"/>'
-        f'<configurations><conf name="default"/></configurations><dependencies>{body}</dependencies></ivy-module>'
+        '<configurations><conf name="default"/></configurations>'
+        f"<dependencies>{''.join(rows)}</dependencies></ivy-module>"
     )
 
 
@@ -200,12 +200,12 @@ def ivy_retrieve(folder: Path, module: str, progress: Progress) -> None:
         raise SetupError(f"the Java archives could not be fetched: {reason()} (log: {LOG})")
 
 
-def run_logged(command: list[str], each_line: object) -> int:
+def run_logged(command: list[str], each_line: Callable[[str], None]) -> int:
     """Run a command with its output in the set-up log, showing every line to `each_line`."""
     with LOG.open("a") as log:
         log.write(f"$ {' '.join(command)}\n")
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert child.stdout is not None and callable(each_line)
+        assert child.stdout is not None
         for line in child.stdout:
             log.write(line)
             each_line(line)

@@ -38,7 +38,8 @@ EXCLUDED = ("software.amazon.awssdk:bundle",)
 
 def main() -> None:
     """Write jars.lock."""
-    provided = {path.name for path in next((bootstrap.VENV / "lib").glob("python3*/site-packages/pyspark/jars")).iterdir()}
+    jars = next((bootstrap.VENV / "lib").glob("python3*/site-packages/pyspark/jars"))
+    provided = {path.name for path in jars.iterdir()}
     rows = []
     for name, coordinates in WANTED.items():
         resolved = resolve(coordinates, transitive=name != "spark-alone")
@@ -72,7 +73,7 @@ def resolve(coordinates: list[str], *, transitive: bool) -> dict[str, str]:
 def coordinate_of(name: str, cache: Path) -> str:
     """The coordinate of a retrieved jar, from the description that Ivy keeps of it."""
     for description in cache.glob("*/*/ivy-*.xml"):
-        info = ElementTree.parse(description).getroot().find("info")
+        info = ElementTree.parse(description).getroot().find("info")  # noqa: S314 (Ivy wrote it)
         assert info is not None
         org, module, revision = info.attrib["organisation"], info.attrib["module"], info.attrib["revision"]
         if f"{module}-{revision}.jar" == name:

@@ -1,0 +1,76 @@
+# The only door: every target sets up what it needs. `make help` lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup batch-job up down status query check format test test-full lock clean
+.DELETE_ON_ERROR:
+
+STARTED := $(shell date +%s)
+VENV_PYTHON := .venv/bin/python
+READY := .venv/packages.ready .millstream/jars/ready
+
+# 'text' as one word of the shell, whatever is in it; $(value ...) keeps make from expanding it again.
+quoted = '$(subst ','\'',$(value $(1)))'
+# --name 'value' where variable $(2) was given to make. COLUMNS is also the width that a terminal may
+# put into the environment: there only a text with a = in it counts.
+given = $(filter command environment,$(firstword $(origin $(1))))
+ignored = $(if $(filter COLUMNSenvironment,$(1)$(origin $(1))),$(if $(findstring =,$(value $(1))),,yes))
+option = $(if $(call given,$(2)),$(if $(call ignored,$(2)),,--$(1) $(call quoted,$(2))))
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
+	  while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+setup: $(READY) ## Make .venv and fetch the jars; every other target does this by itself
+
+.venv/packages.ready: requirements.lock
+	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	  if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+	  then exec "$$python" infra/local/bootstrap.py packages; fi; \
+	done; \
+	echo "setup: Python 3.11, 3.12 or 3.13 is needed; install one, or name it: make PYTHON=/path/to/python3" >&2; \
+	exit 2
+
+.millstream/jars/ready: infra/resources/jars.lock .venv/packages.ready
+	@$(VENV_PYTHON) infra/local/bootstrap.py jars
+
+batch-job: $(READY) ## The batch story. ROWS= SEED= CORE= TASK= MONTH= INPUT= COLUMNS= DATE_FORMAT=
+	@$(VENV_PYTHON) -m infra.stories.batch_job --started $(STARTED) \
+	  $(call option,rows,ROWS) $(call option,seed,SEED) $(call option,core,CORE) $(call option,task,TASK) \
+	  $(call option,month,MONTH) $(call option,input,INPUT) $(call option,columns,COLUMNS) \
+	  $(call option,date-format,DATE_FORMAT)
+
+query: $(READY) ## Ask the warehouse: make query SQL="SELECT * FROM sales_rollup LIMIT 5"
+	@$(VENV_PYTHON) -m infra.warehouse query $(if $(SQL),$(call quoted,SQL))
+
+up: $(READY) ## Start the embedded servers (S3, Kafka) and keep them running
+	@$(VENV_PYTHON) -m infra.stories.platform up
+
+down: $(READY) ## End every cluster and the embedded servers; data stays
+	@$(VENV_PYTHON) -m infra.stories.platform down
+
+status: $(READY) ## What runs: servers and clusters
+	@$(VENV_PYTHON) -m infra.stories.platform status
+
+check: $(READY) ## ruff, mypy --strict, import directions; writes nothing
+	@.venv/bin/ruff format --check --quiet --diff .
+	@.venv/bin/ruff check --no-cache --quiet .
+	@.venv/bin/mypy --cache-dir=/dev/null --no-error-summary
+	@$(VENV_PYTHON) -B -m pytest -q -p no:cacheprovider tests/unit/test_imports.py
+
+format: $(READY) ## Let ruff format the code and mend what it can
+	@.venv/bin/ruff check --quiet --fix . ; .venv/bin/ruff format --quiet .
+
+test: check ## check, then unit and integration tests and a small batch job (10 minutes)
+	@$(VENV_PYTHON) -m pytest -m 'not slow'
+
+test-full: check ## All tests, the slow ones and the faults too
+	@$(VENV_PYTHON) -m pytest
+
+lock: .venv/packages.ready ## Resolve requirements.lock and jars.lock anew
+	@$(VENV_PYTHON) -m venv .millstream/lock && .millstream/lock/bin/python -m pip install --quiet uv
+	@.millstream/lock/bin/uv pip compile pyproject.toml --group dev --group build --universal \
+	  --python-version 3.11 --generate-hashes --no-header --quiet -o requirements.lock
+	@$(VENV_PYTHON) -m infra.local.lock
+
+clean: ## Remove caches and .venv; data under .millstream stays
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,199 @@
+"""Clusters by AWS's operation names and parameters, as boto3's EMR client has them.
+
+Parameters are AWS's own, so they are written in AWS's capitals; answers have AWS's shapes.
+"""
+# ruff: noqa: N803
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from infra.cluster import control, views
+from infra.cluster.finish import read_or_finish
+from infra.cluster.journal import Journal, journals
+from infra.cluster.model import Cluster, Instance, new_id
+from infra.cluster.operations import make_steps
+from infra.cluster.request import SPARK_VERSION, ClusterRequest, parse, spark_arguments
+from infra.cluster.sizing import Sizing, plan
+from infra.contracts.errors import UserError
+from infra.settings import ROOT, Settings
+
+RESERVE_MB = 1024  # of the free memory, for the S3 server, the manager and whoever asked
+
+
+class Clusters:
+    """The clusters of one home. Every method raises UserError for what AWS would refuse."""
+
+    def __init__(self, settings: Settings) -> None:
+        """`settings` must name an S3 server for run_job_flow (see infra.local.servers)."""
+        self._settings = settings
+
+    def run_job_flow(self, **request: Any) -> dict[str, Any]:
+        """Create a cluster and return its id at once; it comes up in a process of its own."""
+        request = _with_scripts_found(request, Path.cwd())
+        parsed, sizing = self.check_request(request)
+        if not self._settings.s3_endpoint:
+            raise UserError("a cluster needs an S3 server: run `make up`, or set AWS_ENDPOINT_URL_S3")
+        cluster = new_cluster(parsed, request, sizing, time.time())
+        journal = Journal(self._settings.home / "clusters" / cluster.id)
+        journal.folder.mkdir(parents=True, mode=0o700)
+        journal.request_file.write_text(json.dumps(request, indent=2))
+        journal.write(cluster)
+        self._start_manager(journal)
+        return {"JobFlowId": cluster.id}
+
+    def check_request(self, request: dict[str, Any]) -> tuple[ClusterRequest, Sizing]:
+        """What run_job_flow would make of a request on this machine now, without starting anything."""
+        parsed = parse(request)
+        free = psutil.virtual_memory().available // 1024**2 - RESERVE_MB
+        return parsed, plan(parsed, os.cpu_count() or 1, self._settings.memory_mb or free)
+
+    def _start_manager(self, journal: Journal) -> None:
+        """Start the manager with the journal's lock already in its hands."""
+        with journal.try_lock() as lock, journal.manager_log.open("ab") as output:
+            assert lock is not None
+            subprocess.Popen(
+                [sys.executable, "-m", "infra.cluster.manager", str(journal.folder)],
+                env=self._settings.environment(),
+                pass_fds=[lock],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C at the terminal is not meant for it
+            )
+
+    def read(self, ClusterId: str) -> Cluster:
+        """Everything known of a cluster, as Millstream keeps it."""
+        return read_or_finish(self._journal(ClusterId), self._settings)
+
+    def _journal(self, cluster_id: str) -> Journal:
+        journal = Journal(self._settings.home / "clusters" / cluster_id)
+        if "/" in cluster_id or not (journal.folder / "cluster.json").exists():
+            raise UserError(
+                f"there is no cluster {cluster_id!r}; `python -m infra.cluster list-clusters` shows all"
+            )
+        return journal
+
+    def add_job_flow_steps(self, *, JobFlowId: str, Steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Append steps to a running or waiting cluster; returns their ids."""
+        steps = _with_scripts_found({"Steps": list(Steps)}, Path.cwd())["Steps"]
+        make_steps(steps, 0.0)  # a bad step is refused before anything is sent
+        return self._call(JobFlowId, "AddJobFlowSteps", {"Steps": steps})
+
+    def cancel_steps(self, *, ClusterId: str, StepIds: Sequence[str]) -> dict[str, Any]:
+        """Cancel pending or running steps; says for each whether that was possible."""
+        return self._call(ClusterId, "CancelSteps", {"StepIds": list(StepIds)})
+
+    def set_termination_protection(self, *, JobFlowIds: Sequence[str], TerminationProtected: bool) -> None:
+        """Switch termination protection on or off."""
+        for cluster_id in JobFlowIds:
+            parameters = {"TerminationProtected": TerminationProtected}
+            self._call(cluster_id, "SetTerminationProtection", parameters)
+
+    def terminate_job_flows(self, *, JobFlowIds: Sequence[str]) -> None:
+        """Begin to terminate clusters; one that has ended is left as it is, a protected one refuses."""
+        for cluster_id in JobFlowIds:
+            if not self.read(cluster_id).is_over:
+                self._call(cluster_id, "TerminateJobFlows", {})
+
+    def describe_cluster(self, *, ClusterId: str) -> dict[str, Any]:
+        """The cluster's state, its reason and its times."""
+        return {"Cluster": views.description(self.read(ClusterId))}
+
+    def list_clusters(self, *, ClusterStates: Sequence[str] = ()) -> dict[str, Any]:
+        """All clusters, newest first, or those in some states."""
+        found = [read_or_finish(journal, self._settings) for journal in journals(self._settings.home)]
+        found.sort(key=lambda cluster: cluster.created_at, reverse=True)
+        chosen = [cluster for cluster in found if not ClusterStates or cluster.state in ClusterStates]
+        return {"Clusters": [views.summary(cluster) for cluster in chosen]}
+
+    def list_steps(self, *, ClusterId: str, StepIds: Sequence[str] = ()) -> dict[str, Any]:
+        """A cluster's steps, newest first as EMR lists them."""
+        steps = self.read(ClusterId).steps
+        chosen = [step for step in steps if not StepIds or step.id in StepIds]
+        return {"Steps": [views.step(step) for step in reversed(chosen)]}
+
+    def list_instances(self, *, ClusterId: str, InstanceGroupTypes: Sequence[str] = ()) -> dict[str, Any]:
+        """A cluster's nodes."""
+        nodes = self.read(ClusterId).instances
+        chosen = [node for node in nodes if not InstanceGroupTypes or node.role in InstanceGroupTypes]
+        return {"Instances": [views.instance(node) for node in chosen]}
+
+    def _call(self, cluster_id: str, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Send a command to the cluster's manager, waiting for one that is just starting."""
+        journal = self._journal(cluster_id)
+        while True:
+            cluster = read_or_finish(journal, self._settings)
+            if cluster.is_over:
+                raise UserError(f"{cluster_id} is {cluster.state}; start a new cluster")
+            try:
+                return control.call(journal.folder, operation, parameters)
+            except ConnectionError:
+                time.sleep(0.1)  # it is starting, or ending: the next look at it says which
+
+
+def new_cluster(request: ClusterRequest, raw: dict[str, Any], sizing: Sizing, now: float) -> Cluster:
+    """The first state of a cluster: everything is yet to come."""
+    instances = [
+        Instance(
+            id=new_id("ci-"),
+            group_id=group_id,
+            role=group.role,
+            instance_type=group.instance_type,
+            market=group.market,
+            cores=size.cores,
+            memory_mb=size.memory_mb,
+            created_at=now,
+        )
+        for group, size in zip(request.groups, sizing.groups, strict=True)
+        for group_id in [new_id("ig-")]
+        for _ in range(group.count)
+    ]
+    return Cluster(
+        id=new_id("j-"),
+        name=request.name,
+        release_label=request.release_label,
+        log_uri=request.log_uri,
+        created_at=now,
+        keep_alive=request.keep_alive,
+        protected=request.termination_protected,
+        idle_timeout_s=request.idle_timeout_s,
+        spark_version=SPARK_VERSION,
+        executor_memory_mb=sizing.executor_memory_mb,
+        driver_memory_mb=sizing.driver_memory_mb,
+        tags=dict(request.tags),
+        notes=[*request.notes, *sizing.lines],
+        steps=make_steps(raw.get("Steps", []), now),
+        instances=instances,
+        states=[("STARTING", now)],
+    )
+
+
+def _with_scripts_found(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The request with scripts named by local paths as absolute ones, since the manager runs elsewhere."""
+    steps = []
+    for step in request.get("Steps", []):
+        arguments = step.get("HadoopJarStep", {}).get("Args", []) if isinstance(step, dict) else []
+        if arguments and arguments[0] == "spark-submit":
+            _, script, _ = spark_arguments(arguments[1:])
+            found = [_find(script, folder) if argument == script else argument for argument in arguments]
+            step = {**step, "HadoopJarStep": {**step["HadoopJarStep"], "Args": found}}
+        steps.append(step)
+    return {**request, **({"Steps": steps} if "Steps" in request else {})}
+
+
+def _find(script: str, folder: Path) -> str:
+    """A local script below the caller's folder, or else below the project; others stay as they are."""
+    if script.startswith(("s3://", "s3a://", "/")):
+        return script
+    below = [base / script for base in (folder, ROOT)]
+    return str(next((path for path in below if path.exists()), below[0]))

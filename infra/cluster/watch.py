@@ -1,0 +1,96 @@
+"""Watching a cluster until it has nothing left to do, and saying what happens meanwhile."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import click
+import urllib3
+
+from infra.cluster.client import Clusters
+from infra.cluster.model import Cluster, Step
+
+POLL_S = 0.2
+
+
+def wait(clusters: Clusters, cluster_id: str, on_look: Callable[[Cluster], None]) -> Cluster:
+    """Look at a cluster again and again until it ends, or waits with no step left to run."""
+    while True:
+        cluster = clusters.read(cluster_id)
+        on_look(cluster)
+        if is_settled(cluster):
+            return cluster
+        time.sleep(POLL_S)
+
+
+def is_settled(cluster: Cluster) -> bool:
+    """Whether it has ended, or waits with no step left to run."""
+    return cluster.is_over or (cluster.state == "WAITING" and all(step.is_over for step in cluster.steps))
+
+
+def wait_until_managed(clusters: Clusters, cluster_id: str) -> None:
+    """Wait for the manager's first entry: from then on it keeps the servers alive by itself."""
+    while clusters.read(cluster_id).manager_pid == 0:
+        time.sleep(POLL_S)
+
+
+def end_interrupted(clusters: Clusters, cluster_id: str) -> None:
+    """What an interrupt means: terminate and wait, or for a protected cluster say how to end it."""
+    if clusters.read(cluster_id).protected:
+        click.echo(f"{cluster_id} is protected and goes on. These two commands end it:")
+        click.echo(f"  python -m infra.cluster set-termination-protection {cluster_id} --off")
+        click.echo(f"  python -m infra.cluster terminate-job-flows {cluster_id}")
+        return
+    click.echo(f"terminating {cluster_id} ...")
+    clusters.terminate_job_flows(JobFlowIds=[cluster_id])
+    wait_until_over(clusters, cluster_id)
+
+
+def wait_until_over(clusters: Clusters, cluster_id: str) -> Cluster:
+    """Wait for a final state."""
+    while not (cluster := clusters.read(cluster_id)).is_over:
+        time.sleep(POLL_S)
+    return cluster
+
+
+class StepProgress:
+    """How far a running step is, from the Spark driver's own REST interface."""
+
+    def __init__(self) -> None:
+        self._http = urllib3.PoolManager(timeout=0.5, retries=False)
+
+    def of(self, step: Step) -> tuple[float, str]:
+        """Share of the tasks that are known so far (below 0: none yet), and a few words."""
+        base = f"http://127.0.0.1:{step.ui_port}/api/v1/applications"
+        try:
+            applications = json.loads(self._http.request("GET", base).data)
+            stages = json.loads(self._http.request("GET", f"{base}/{applications[0]['id']}/stages").data)
+        except (urllib3.exceptions.HTTPError, json.JSONDecodeError, IndexError):
+            return -1.0, "starting"
+        live = [stage for stage in stages if stage["status"] != "SKIPPED"]
+        done = sum(stage["numCompleteTasks"] for stage in live)
+        total = sum(stage["numTasks"] for stage in live)
+        active = next((stage["name"].split(" at ")[0] for stage in live if stage["status"] == "ACTIVE"), "")
+        return (done / total if total else -1.0), f"{done}/{total} tasks {active}".rstrip()
+
+
+def state_lines(cluster: Cluster, said: set[str]) -> list[str]:
+    """What has happened since these lines were said last; adds to `said`."""
+    lines = [f"cluster {cluster.id} {state}" for state, _ in cluster.states]
+    if cluster.is_over:
+        lines[-1] += f": {cluster.message} ({cluster.code})"
+    for step in cluster.steps:
+        if step.started_at:
+            lines.append(f"step {step.id} {step.name}: RUNNING")
+        if step.is_over:
+            lines.append(
+                f"step {step.id} {step.name}: {step.state}{f': {step.failure}' if step.failure else ''}"
+            )
+    if not cluster.is_over and cluster.state != "TERMINATING":
+        lost = [node for node in cluster.instances if node.ended_at]
+        lines += [f"{node.role} node {node.id} is lost: {node.reason}" for node in lost]
+    new = [line for line in lines if line not in said]
+    said.update(new)
+    return new

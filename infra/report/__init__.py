@@ -1,0 +1,1 @@
+"""Reports: figures of a job -> report.json, report.html and a short table for the terminal."""

@@ -1,0 +1,1 @@
+"""The stories: sequences of the platform's parts, one file for each main make target."""

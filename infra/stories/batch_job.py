@@ -1,0 +1,264 @@
+"""The batch story: sales into S3, a transient cluster that rolls them up, the warehouse, a report."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from infra import process
+from infra.cluster.client import Clusters
+from infra.cluster.model import Cluster, new_id
+from infra.cluster.watch import StepProgress, end_interrupted, is_settled
+from infra.contracts import resources
+from infra.contracts.columns import parse_columns
+from infra.contracts.errors import UserError
+from infra.local.servers import servers
+from infra.memory import PeakMemory, peak_memory
+from infra.objects import ObjectStore
+from infra.progress import progress
+from infra.report.batch import write_batch_report
+from infra.report.terminal import summary
+from infra.settings import ROOT, Settings
+from infra.stories.batch_figures import batch_figures
+from infra.supervisor import Supervisor
+
+REQUEST = ROOT / "infra" / "resources" / "clusters" / "sales-rollup.json"
+DEFAULT_ROWS, DEFAULT_SEED = 2_000_000, 7
+POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for; None where the default holds."""
+
+    rows: int | None
+    seed: int | None
+    core: int | None
+    task: int | None
+    month: str | None
+    input: str | None
+    columns: str | None
+    date_format: str | None
+
+    def check(self) -> None:
+        """Refuse what can't be meant, before anything is started."""
+        if self.columns:
+            parse_columns(self.columns)
+        if self.month and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", self.month):
+            raise UserError(f"MONTH={self.month} is not a month; write it as 2026-10")
+        if self.input and (self.rows or self.seed is not None):
+            raise UserError("INPUT is data of your own; leave out ROWS and SEED, which make data")
+        if self.month and (self.rows or self.seed is not None):
+            raise UserError("MONTH rolls up one month of the data that is there; leave out ROWS and SEED")
+        if not self.input and (self.columns or self.date_format):
+            raise UserError("COLUMNS and DATE_FORMAT describe data of your own; give INPUT too")
+        for name, value, least in (("ROWS", self.rows, 1), ("CORE", self.core, 1), ("TASK", self.task, 0)):
+            if value is not None and value < least:
+                raise UserError(f"{name} must be at least {least}, not {value}")
+
+
+class Stopwatch:
+    """Seconds that each named part took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - started, 2)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--rows", type=int, help=f"Sales to generate (default {DEFAULT_ROWS:,}).")
+@click.option("--seed", type=int, help=f"Seed of the generator (default {DEFAULT_SEED}).")
+@click.option("--core", type=int, help="Core nodes (default as in the request: 2).")
+@click.option("--task", type=int, help="Task nodes, on spot (default as in the request: 1).")
+@click.option("--month", help="Roll up the season of this month only, e.g. 2026-10.")
+@click.option("--input", "input_", help="Sales of your own: a path or s3:// prefix, Parquet or CSV.")
+@click.option("--columns", help="What the columns are: 'sold_at=Order Date,amount=Sales,...'.")
+@click.option("--date-format", help="How dates are written, as a Spark pattern, epoch_s or epoch_ms.")
+@click.option("--started", type=float, help="When the command began (seconds since 1970).", hidden=True)
+def main(input_: str | None, started: float | None, **options: Any) -> int:
+    """Generate or take sales, aggregate them on a transient Spark cluster, load the warehouse, report."""
+    chosen = Options(input=input_, **options)
+    chosen.check()
+    began = started or time.time()
+    console = Console(highlight=False)
+    settings = Settings.load()
+    with peak_memory(settings.home) as memory:
+        story = Story(settings, chosen, console, memory, began)
+        return story.tell()
+
+
+class Story:
+    """One run of the batch story."""
+
+    def __init__(
+        self, settings: Settings, options: Options, console: Console, memory: PeakMemory, began: float
+    ) -> None:
+        self.options, self.console, self.memory, self.began = options, console, memory, began
+        self.settings = settings
+        self.watch = Stopwatch()
+        self.watch.seconds["setup"] = round(time.time() - began, 2)
+        at = datetime.fromtimestamp(began, UTC)
+        self.run = f"{at:%Y%m%dT%H%M%SZ}-{new_id('').lower()[:4]}"
+        self.supervisor = Supervisor(f"batch-job-{self.run}")
+
+    def tell(self) -> int:
+        """The whole story; its exit code."""
+        source = self._source()
+        request = self._request(source)
+        Clusters(self.settings).check_request(request)
+        given = bool(self.settings.s3_endpoint)
+        with servers(self.settings) as live:
+            where = "as the settings say" if given else "embedded"
+            self.console.print(f"S3: {live.s3_endpoint} ({where})")
+            with self.watch.part("data"):
+                self._data(live, source)
+            cluster = self._cluster(Clusters(live), request)
+            return self._report(live, cluster, source)
+
+    def _source(self) -> str:
+        """Where the sales lie: as given, a local path made absolute, or the lake."""
+        given = self.options.input
+        if given is None:
+            return f"s3://{self.settings.bucket}/sales/"
+        if given.startswith(("s3://", "s3a://")):
+            return given
+        path = Path(given).expanduser().absolute()
+        if not path.exists():
+            raise UserError(f"INPUT={given} does not exist")
+        return str(path)
+
+    def _request(self, source: str) -> dict[str, Any]:
+        """The declared RunJobFlow request with this run's counts and arguments in it."""
+        request = resources.read_request(REQUEST)
+        bucket = f"s3://{self.settings.bucket}"
+        request["LogUri"] = f"{bucket}/logs/"
+        counts = {"CORE": self.options.core, "TASK": self.options.task}
+        groups = request["Instances"]["InstanceGroups"]
+        for group in groups:
+            count = counts.get(group["InstanceRole"])
+            group["InstanceCount"] = group["InstanceCount"] if count is None else count
+        request["Instances"]["InstanceGroups"] = [group for group in groups if group["InstanceCount"]]
+        rollup, load = request["Steps"]
+        rollup["HadoopJarStep"]["Args"] = [
+            "spark-submit",
+            "spark_jobs/sales_rollup.py",
+            *self._arguments(source),
+        ]
+        load["HadoopJarStep"]["Args"] = [
+            *("spark-submit", "spark_jobs/load_warehouse.py"),
+            *("--pointer", f"{self._output()}latest.json", "--table", "sales_rollup"),
+        ]
+        return request
+
+    def _output(self) -> str:
+        return f"s3://{self.settings.bucket}/rollups/sales/"
+
+    def _arguments(self, source: str) -> list[str]:
+        options = self.options
+        optional = {
+            "--month": options.month,
+            "--columns": options.columns,
+            "--date-format": options.date_format,
+        }
+        fixed = ["--input", source, "--output", self._output(), "--run", self.run]
+        return fixed + [word for name, value in optional.items() if value for word in (name, value)]
+
+    def _data(self, live: Settings, source: str) -> None:
+        """Generate the sales, unless they are given or one month of those in the lake is asked for."""
+        if self.options.input:
+            self.console.print(f"sales: {source}")
+            return
+        if self.options.month and ObjectStore(live).exists(f"{source}_generated.json"):
+            self.console.print(f"sales: those in {source}")
+            return
+        rows = self.options.rows or DEFAULT_ROWS
+        seed = DEFAULT_SEED if self.options.seed is None else self.options.seed
+        command = [sys.executable, "-m", "producers.sales", "--rows", str(rows), "--seed", str(seed)]
+        child = self.supervisor.start("sales", command, log=None, environment=live.environment())
+        try:
+            code = child.process.wait()
+        finally:
+            self.supervisor.stop_all()
+        if code:
+            raise UserError(f"the sales could not be generated (exit code {code}, see above)")
+
+    def _cluster(self, clusters: Clusters, request: dict[str, Any]) -> Cluster:
+        """Run the request, showing how it goes. Ctrl-C terminates the cluster."""
+        with self.watch.part("cluster"):
+            cluster_id = clusters.run_job_flow(**request)["JobFlowId"]
+            for note in clusters.read(cluster_id).notes:
+                self.console.print(f"cluster: {note}", style="dim", soft_wrap=True)
+            try:
+                self._follow(clusters, cluster_id)
+                return clusters.read(cluster_id)
+            except (KeyboardInterrupt, process.Terminated):
+                end_interrupted(clusters, cluster_id)
+                raise
+
+    def _follow(self, clusters: Clusters, cluster_id: str) -> None:
+        """Progress of the start, of each step and of the end, one line each."""
+        with progress(self.console, "cluster start") as update:
+            while (cluster := clusters.read(cluster_id)).ready_at is None and not cluster.is_over:
+                up = sum(node.ready_at is not None for node in cluster.instances)
+                update(up / len(cluster.instances), f"{cluster_id} {cluster.state.lower()}")
+                time.sleep(POLL_S)
+            update(1.0, f"{cluster_id}, {len(cluster.instances)} nodes")
+        asked = StepProgress()
+        for step in cluster.steps:
+            with progress(self.console, f"step: {step.name}") as update:
+                while not (step := _step(clusters.read(cluster_id), step.id)).is_over:
+                    update(*(asked.of(step) if step.ui_port else (-1.0, step.state.lower())))
+                    time.sleep(POLL_S)
+                update(1.0, step.state.lower())
+        with progress(self.console, "termination") as update:
+            while not is_settled(cluster := clusters.read(cluster_id)):
+                time.sleep(POLL_S)
+            update(1.0, cluster.state.lower().replace("_", " "))
+
+    def _report(self, live: Settings, cluster: Cluster, source: str) -> int:
+        """Say what came of it: the report, or which step failed and where its logs are."""
+        failed = [step for step in cluster.steps if step.state == "FAILED"]
+        if failed or cluster.state != "TERMINATED":
+            return self._failed(cluster)
+        figures, rollup = batch_figures(
+            live, cluster, run=self.run, began=self.began, seconds=self.watch.seconds,
+            peak_memory=self.memory.peak, source=source, pointer=f"{self._output()}latest.json",
+        )  # fmt: skip
+        path = write_batch_report(live.home, figures, rollup)
+        self.console.print(summary(figures, rollup))
+        self.console.print(f"report: {path}", soft_wrap=True)
+        return 0
+
+    def _failed(self, cluster: Cluster) -> int:
+        failed = next((step for step in cluster.steps if step.state == "FAILED"), None)
+        what = f"step {failed.name!r}: {failed.failure}" if failed else cluster.message
+        if failed and failed.exit_code == process.EXIT_USER_ERROR:
+            raise UserError(failed.failure)
+        place = f"{cluster.log_folder}steps/{failed.id}/" if failed else cluster.log_folder
+        click.echo(f"error: {what} (cluster {cluster.id} {cluster.state}; logs: {place})", err=True)
+        return process.EXIT_FAILED
+
+
+def _step(cluster: Cluster, step_id: str) -> Any:
+    step = cluster.step(step_id)
+    assert step is not None
+    return step
+
+
+if __name__ == "__main__":
+    process.run_command(main)

@@ -1,0 +1,43 @@
+"""Streams in Kafka: so far, whether a cluster answers. The only importer of kafka."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from kafka.errors import KafkaError
+from kafka.net.compat import KafkaNetClient
+
+
+class KafkaUnavailableError(Exception):
+    """No broker of the cluster answered in time."""
+
+
+def ready_brokers(bootstrap_servers: str, timeout_s: float = 5.0) -> int:
+    """The number of brokers that take requests now, by the cluster's own metadata.
+
+    `bootstrap_servers` is "host:port,host:port". Starts no thread. Raises KafkaUnavailableError when
+    no broker answers within `timeout_s` seconds.
+    """
+    with (
+        _quiet_client_log(),
+        contextlib.closing(KafkaNetClient(bootstrap_servers=bootstrap_servers)) as client,
+    ):
+        try:
+            client.check_version(timeout_ms=timeout_s * 1000)
+        except KafkaError as error:
+            raise KafkaUnavailableError(f"no Kafka broker answers at {bootstrap_servers}") from error
+        return len(client.cluster.brokers())
+
+
+@contextlib.contextmanager
+def _quiet_client_log() -> Iterator[None]:
+    """The client logs each refused connection; whoever asks gets one exception instead."""
+    logger = logging.getLogger("kafka")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,51 @@
+"""Servers and settings that tests share. A server that can't start is a failure, never a skip."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from infra.settings import Settings
+
+with warnings.catch_warnings():
+    # kafka-python reads its schemas by a function that Python 3.11 deprecated (3.13 took that back).
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from infra.local.servers import servers
+
+
+def settings_of(home: Path) -> Settings:
+    """The settings of an empty home, with this checkout's jars and no server given."""
+    return replace(
+        Settings.load(),
+        home=home,
+        bucket="test",
+        s3_endpoint="",
+        access_key="",
+        secret_key="",
+        kafka_servers="",
+        kafka_brokers=1,
+    )
+
+
+@pytest.fixture
+def home_settings(tmp_path: Path) -> Settings:
+    """Settings with a home of the test's own; nothing runs in it."""
+    return settings_of(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings that give a running S3 server with the bucket `test`."""
+    with servers(settings_of(tmp_path_factory.mktemp("s3") / "home")) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="session")
+def kafka_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings that give a running Kafka of one broker."""
+    with servers(settings_of(tmp_path_factory.mktemp("kafka") / "home"), ("kafka",)) as ready:
+        yield ready
