@@ -74,7 +74,7 @@ class ObjectStore:
         Raises StoreUnavailableError when it does not answer, UserError when it refuses the key.
         """
         try:
-            self._http.request("HEAD", self.endpoint, retries=False)  # asks now, and does not try again
+            self._http.request("HEAD", self.endpoint, retries=False, timeout=5)  # whether it answers now
             return self._client.bucket_exists(bucket)
         except S3Error as error:
             if error.code in REFUSALS:

@@ -69,6 +69,7 @@ def configure_logging(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries end in an error or are no news
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

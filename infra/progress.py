@@ -49,17 +49,18 @@ def _bar(console: Console, label: str) -> Iterator[Update]:
 @contextmanager
 def _lines(console: Console, label: str) -> Iterator[Update]:
     started = shown = time.monotonic()
-    last = ""
+    last = said = ""
 
     def say(text: str) -> None:
         console.print(f"{label}: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def update(share: float, detail: str) -> None:
-        nonlocal shown, last
+        nonlocal shown, said, last
         last = detail
-        if time.monotonic() - shown >= PLAIN_EVERY_S:
-            shown = time.monotonic()
-            say(f"{'' if share < 0 else f'{share:.0%} '}{detail}")
+        text = f"{'' if share < 0 else f'{share:.0%} '}{detail}"
+        if time.monotonic() - shown >= PLAIN_EVERY_S and text != said:
+            shown, said = time.monotonic(), text
+            say(text)
 
     yield update
     say(f"done in {time.monotonic() - started:.1f} s{f' ({last})' if last else ''}")

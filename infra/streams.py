@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 from collections.abc import Iterator
 
+from kafka.cluster import collect_hosts
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
@@ -20,15 +22,22 @@ def ready_brokers(bootstrap_servers: str, timeout_s: float = 5.0) -> int:
     `bootstrap_servers` is "host:port,host:port". Starts no thread. Raises KafkaUnavailableError when
     no broker answers within `timeout_s` seconds.
     """
-    with (
-        _quiet_client_log(),
-        contextlib.closing(KafkaNetClient(bootstrap_servers=bootstrap_servers)) as client,
-    ):
+    # The client would try closed ports again and again, and leaves each such socket open.
+    opened = [f"{host}:{port}" for host, port, _ in collect_hosts(bootstrap_servers) if _is_open(host, port)]
+    if not opened:
+        raise KafkaUnavailableError(f"no Kafka broker answers at {bootstrap_servers}")
+    with _quiet_client_log(), contextlib.closing(KafkaNetClient(bootstrap_servers=opened)) as client:
         try:
             client.check_version(timeout_ms=timeout_s * 1000)
         except KafkaError as error:
             raise KafkaUnavailableError(f"no Kafka broker answers at {bootstrap_servers}") from error
         return len(client.cluster.brokers())
+
+
+def _is_open(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=2):
+        return True
+    return False
 
 
 @contextlib.contextmanager

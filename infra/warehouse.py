@@ -55,7 +55,12 @@ class Warehouse:
             raise UserError("the warehouse is empty: run `make batch-job` first")
         with self._open(read_only=True) as connection:
             try:
-                return connection.execute(sql).to_arrow_table()
+                result = connection.sql(sql)
+                if result is None:
+                    raise UserError(
+                        "there is no table to show: write a statement that gives one, as SELECT does"
+                    )
+                return result.to_arrow_table()
             except (duckdb.InternalException, duckdb.FatalException):
                 raise
             except duckdb.Error as error:

@@ -22,7 +22,7 @@ from infra.cluster.finish import read_or_finish
 from infra.cluster.journal import Journal, journals
 from infra.cluster.model import Cluster, Instance, new_id
 from infra.cluster.operations import make_steps
-from infra.cluster.request import SPARK_VERSION, ClusterRequest, parse, spark_arguments
+from infra.cluster.request import SPARK_VERSION, ClusterRequest, parse, parse_steps, spark_arguments
 from infra.cluster.sizing import Sizing, plan
 from infra.contracts.errors import UserError
 from infra.settings import ROOT, Settings
@@ -39,6 +39,7 @@ class Clusters:
 
     def run_job_flow(self, **request: Any) -> dict[str, Any]:
         """Create a cluster and return its id at once; it comes up in a process of its own."""
+        self.check_request(request)
         request = _with_scripts_found(request, Path.cwd())
         parsed, sizing = self.check_request(request)
         if not self._settings.s3_endpoint:
@@ -73,9 +74,10 @@ class Clusters:
 
     def read(self, ClusterId: str) -> Cluster:
         """Everything known of a cluster, as Millstream keeps it."""
-        return read_or_finish(self._journal(ClusterId), self._settings)
+        return read_or_finish(self.journal(ClusterId), self._settings)
 
-    def _journal(self, cluster_id: str) -> Journal:
+    def journal(self, cluster_id: str) -> Journal:
+        """A cluster's folder. Raises UserError when there is no such cluster."""
         journal = Journal(self._settings.home / "clusters" / cluster_id)
         if "/" in cluster_id or not (journal.folder / "cluster.json").exists():
             raise UserError(
@@ -85,8 +87,8 @@ class Clusters:
 
     def add_job_flow_steps(self, *, JobFlowId: str, Steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Append steps to a running or waiting cluster; returns their ids."""
+        parse_steps(Steps)
         steps = _with_scripts_found({"Steps": list(Steps)}, Path.cwd())["Steps"]
-        make_steps(steps, 0.0)  # a bad step is refused before anything is sent
         return self._call(JobFlowId, "AddJobFlowSteps", {"Steps": steps})
 
     def cancel_steps(self, *, ClusterId: str, StepIds: Sequence[str]) -> dict[str, Any]:
@@ -130,7 +132,7 @@ class Clusters:
 
     def _call(self, cluster_id: str, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """Send a command to the cluster's manager, waiting for one that is just starting."""
-        journal = self._journal(cluster_id)
+        journal = self.journal(cluster_id)
         while True:
             cluster = read_or_finish(journal, self._settings)
             if cluster.is_over:
@@ -179,16 +181,18 @@ def new_cluster(request: ClusterRequest, raw: dict[str, Any], sizing: Sizing, no
 
 
 def _with_scripts_found(request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The request with scripts named by local paths as absolute ones, since the manager runs elsewhere."""
-    steps = []
-    for step in request.get("Steps", []):
-        arguments = step.get("HadoopJarStep", {}).get("Args", []) if isinstance(step, dict) else []
-        if arguments and arguments[0] == "spark-submit":
-            _, script, _ = spark_arguments(arguments[1:])
-            found = [_find(script, folder) if argument == script else argument for argument in arguments]
-            step = {**step, "HadoopJarStep": {**step["HadoopJarStep"], "Args": found}}
-        steps.append(step)
-    return {**request, **({"Steps": steps} if "Steps" in request else {})}
+    """The checked request with local scripts by absolute path, since the manager runs elsewhere."""
+    if "Steps" not in request:
+        return request
+    return {**request, "Steps": [_with_script_found(step, folder) for step in request["Steps"]]}
+
+
+def _with_script_found(step: dict[str, Any], folder: Path) -> dict[str, Any]:
+    arguments = step["HadoopJarStep"]["Args"]
+    _, script, _ = spark_arguments(arguments[1:])
+    at = arguments.index(script, 1)
+    found = [*arguments[:at], _find(script, folder), *arguments[at + 1 :]]
+    return {**step, "HadoopJarStep": {**step["HadoopJarStep"], "Args": found}}
 
 
 def _find(script: str, folder: Path) -> str:

@@ -85,7 +85,7 @@ def step(item: Step) -> dict[str, Any]:
         "Id": item.id,
         "Name": item.name,
         "ActionOnFailure": item.action_on_failure,
-        "Config": {"Jar": "command-runner.jar", "Args": list(item.args)},
+        "Config": {"Jar": "command-runner.jar", "Args": ["spark-submit", *item.args]},
         "Status": status,
     }
 

@@ -72,8 +72,9 @@ class StepProgress:
         live = [stage for stage in stages if stage["status"] != "SKIPPED"]
         done = sum(stage["numCompleteTasks"] for stage in live)
         total = sum(stage["numTasks"] for stage in live)
-        active = next((stage["name"].split(" at ")[0] for stage in live if stage["status"] == "ACTIVE"), "")
-        return (done / total if total else -1.0), f"{done}/{total} tasks {active}".rstrip()
+        if not total:
+            return -1.0, "planning"
+        return done / total, f"{done} of {total} tasks"
 
 
 def state_lines(cluster: Cluster, said: set[str]) -> list[str]:

@@ -65,7 +65,7 @@ def _own(settings: Settings, places: Places, leaving: contextlib.ExitStack) -> N
     finally:
         (places.run / wire.NAME).unlink(missing_ok=True)
         supervisor.stop_all()
-        places.record.unlink()
+        places.record.unlink(missing_ok=True)
         log.info("stopped")
 
 

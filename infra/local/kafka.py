@@ -120,9 +120,8 @@ def prepare(settings: Settings, ports: tuple[int, ...]) -> None:
         path = config / f"node-{number}.properties"
         path.write_text(properties(number, ports, data / f"node-{number}"))
         if not (data / f"node-{number}" / "meta.properties").exists():
-            _format(
-                _java(settings, config, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(path))
-            )
+            tool = ("-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format")
+            _format(_java(settings, config, *tool, "-t", cluster, "-c", str(path)))
 
 
 def properties(number: int, ports: tuple[int, ...], data: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import sys
@@ -92,9 +93,17 @@ def stop(settings: Settings) -> bool:
             retry_error_callback=lambda _state: psutil.Process(pid).kill(),
         )
         waiting(is_running, pid, started)
-    end_marked(mark_of(settings.home))
-    record.unlink(missing_ok=True)
+    _clear(settings)
     return found
+
+
+def _clear(settings: Settings) -> None:
+    """End and forget what a killed daemon left, unless another one has the lock by now."""
+    places = Places(settings.home)
+    with places.lock.open("a") as lock, contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        end_marked(mark_of(settings.home))
+        places.record.unlink(missing_ok=True)
 
 
 def _starter(settings: Settings) -> Callable[[], None]:

@@ -27,8 +27,8 @@ def free_ports(count: int, offset: int = 0) -> tuple[int, ...]:
 
 
 def taken(ports: Iterable[int]) -> list[int]:
-    """Those of the ports that somebody listens on."""
-    return [port for port in ports if is_open(port)]
+    """Those of the ports that a server could not have."""
+    return [port for port in ports if not _can_bind(port)]
 
 
 def is_open(port: int) -> bool:
@@ -38,9 +38,17 @@ def is_open(port: int) -> bool:
     return False
 
 
-def _bound(port: int) -> socket.socket:
+def _can_bind(port: int) -> bool:
+    with contextlib.suppress(OSError), _bound(port, reuse=True):
+        return True
+    return False
+
+
+def _bound(port: int, *, reuse: bool = False) -> socket.socket:
+    """A bound socket; with `reuse` as servers do it, past connections that only wait for their end."""
     server = socket.socket()
     try:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
         server.bind((HOST, port))
     except BaseException:
         server.close()

@@ -15,7 +15,7 @@ from tenacity import (
     wait_fixed,
 )
 
-from infra.local.ports import taken
+from infra.local.ports import is_open, taken
 from infra.local.service import Node, Service, ServiceState
 from infra.supervisor import Supervisor
 
@@ -86,6 +86,10 @@ class RunningService:
     def _run(self, service: Service) -> None:
         offsets = {node.name: _size(node.log) for node in service.nodes}
         started = self._missing(service)
+        if len(started) == len(service.nodes) and any(map(is_open, service.ports)):
+            raise PortTakenError(
+                f"{service.name} did not start: one of its ports is taken", started[0].log, []
+            )
         try:
             for node in started:
                 node.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -104,9 +108,10 @@ class RunningService:
 
     def _wait(self, service: Service) -> None:
         def lacking() -> str:
+            lacks = service.check()
             for node in self._missing(service):
                 raise _NotReadyError(node, "it ended by itself")
-            return service.check()
+            return lacks
 
         waiting = Retrying(
             stop=stop_after_delay(service.start_within_s),

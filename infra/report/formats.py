@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+DASH = "\u2013"  # for what is not known
+
 
 def count(number: float) -> str:
     """2000000 -> 2,000,000."""
@@ -30,7 +32,7 @@ def dollars(amount: float) -> str:
 def duration(seconds: float | None) -> str:
     """51.23 -> 51.2 s, 725 -> 12 min 5 s, 7400 -> 2 h 3 min; a dash for None."""
     if seconds is None:
-        return "–"
+        return DASH
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -43,7 +45,7 @@ def duration(seconds: float | None) -> str:
 def memory(megabytes: float | None) -> str:
     """812 -> 812 MB, 3174 -> 3.1 GB; a dash for None."""
     if megabytes is None:
-        return "–"
+        return DASH
     return f"{megabytes:.0f} MB" if megabytes < 1024 else f"{megabytes / 1024:.1f} GB"
 
 
@@ -60,7 +62,7 @@ def utc(moment: str) -> datetime:
 
 def moment(text: str | None) -> str:
     """An ISO 8601 time as `2026-11-30 12:00:03 UTC`; a dash for None."""
-    return f"{utc(text):%Y-%m-%d %H:%M:%S} UTC" if text else "–"
+    return f"{utc(text):%Y-%m-%d %H:%M:%S} UTC" if text else DASH
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

@@ -15,12 +15,16 @@ def render(template: str, **values: Any) -> str:
 
     Every value is escaped. A name that the template uses and `values` lacks raises UndefinedError.
     """
-    return _environment().get_template(template).render(
-        plotly_js=get_plotlyjs(),
-        light_css=palette.css(dark=False),
-        dark_css=palette.css(dark=True),
-        dark_of_light=palette.dark_of_light(),
-        **values,
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            plotly_js=get_plotlyjs(),
+            light_css=palette.css(dark=False),
+            dark_css=palette.css(dark=True),
+            dark_of_light=palette.dark_of_light(),
+            **values,
+        )
     )
 
 

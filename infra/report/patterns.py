@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from math import exp, log
-from statistics import fmean, pstdev
+from math import exp, log, sqrt
+from statistics import fmean
 from typing import Literal
 
 import pyarrow as pa
@@ -25,11 +25,14 @@ FLOOR = 0.05  # an index of 0 has no logarithm
 PEAK, LOW = 1.1, 0.9  # a mean seasonal index between them is no pattern
 GROWTH = 0.02  # a year; less is no pattern
 STEADY = (0.85, 1.15)  # a pair with every season of every year inside hardly moves
+NO_ROWS = "There is nothing to compare: the rollup has no rows."
 NO_COMPLETE_YEAR = (
     "No season-year is complete, so there is no seasonal index or yearly growth to compare: "
     "both need whole years, from winter (December to February) to autumn (to November)."
 )
-NO_PATTERN = "Nothing stands out: no category in any region has a season or a trend that holds over the years."
+NO_PATTERN = (
+    "Nothing stands out: no category in any region has a season or a trend that holds over the years."
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ def find_patterns(rollup: pa.Table, each: int = 4) -> list[Pattern]:
 
 def nothing_found(rollup: pa.Table) -> str:
     """Why `find_patterns` found nothing, as a sentence."""
+    if rollup.num_rows == 0:
+        return NO_ROWS
     return NO_PATTERN if complete_years(rollup) else NO_COMPLETE_YEAR
 
 
@@ -93,9 +98,11 @@ def _seasonal(pair: Pair) -> Iterator[Pattern]:
     for season in SEASONS if pair.indexes else ():
         values = pair.by_year(season)
         mean = fmean(values)
+        if LOW < mean < PEAK:
+            continue
         kind: Kind = "peak" if mean > 1 else "low"
         score = _score(log(max(v, FLOOR)) for v in values)
-        if score > 0 and not LOW < mean < PEAK:
+        if score > 0:
             yield _pattern(kind, pair, season, mean, values, score)
 
 
@@ -125,7 +132,9 @@ def _steady(pair: Pair) -> Iterator[Pattern]:
 
 def _score(logs: Iterable[float]) -> float:
     values = list(logs)
-    return abs(fmean(values)) * len(values) / (len(values) + 1) - pstdev(values)
+    mean = fmean(values)
+    spread = sqrt(fmean((value - mean) ** 2 for value in values))  # statistics.pstdev is 30 times slower
+    return abs(mean) * len(values) / (len(values) + 1) - spread
 
 
 def _pattern(

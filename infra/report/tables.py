@@ -116,7 +116,10 @@ def curves(rollup: pa.Table, categories: list[str], regions: list[str]) -> Curve
         days=[f"{year}-{MIDDLE_MONTH[season]}-15" for year, season in points],
         complete=[covered.get(point, False) for point in points],
         cents=[
-            [[revenue.get((view, name, *p), 0) if p in covered else None for p in points] for name in categories]
+            [
+                [revenue.get((view, name, *p), 0) if p in covered else None for p in points]
+                for name in categories
+            ]
             for view in views
         ],
     )

@@ -40,7 +40,10 @@ def _run(figures: Mapping[str, Any]) -> Iterator[tuple[str, str | Text]]:
     nodes = " + ".join(f"{groups[group]} {group}" for group in ("MASTER", "CORE", "TASK") if groups[group])
     state = Text(figures["state"], style="green" if figures["state"] in _GOOD else "red")
     reason = figures["state_change_reason"]["message"]
-    yield "cluster", Text.assemble(figures["cluster_id"], " ", state, f" ({reason})" if reason else "", f", {nodes}")
+    yield (
+        "cluster",
+        Text.assemble(figures["cluster_id"], " ", state, f" ({reason})" if reason else "", f", {nodes}"),
+    )
     seconds = figures["seconds"]
     parts = f"cluster start {duration(seconds['cluster_start'])}, steps {duration(seconds['steps'])}"
     yield "time", f"{duration(seconds['total'])} (data {duration(seconds['data'])}, {parts})"

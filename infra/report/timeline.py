@@ -79,7 +79,7 @@ def _last_moment(figures: BatchFigures) -> datetime:
 def _state_bars(figures: BatchFigures, end: datetime) -> Iterator[Bar]:
     changes = figures["states"]
     ends = [*(utc(change["at"]) for change in changes[1:]), end]
-    for change, until in zip(changes, ends, strict=True):
+    for change, until in zip(changes, ends, strict=False):  # without any change there is no end to use
         yield _bar("cluster", "cluster state", utc(change["at"]), until, change["state"])
 
 

@@ -21,6 +21,8 @@ from infra.contracts.errors import UserError
 from infra.local.daemon import mark_of
 from infra.local.keys import read_keys
 from infra.local.places import Places
+from infra.local.ports import HOST, free_ports
+from infra.local.s3 import GRPC_OFFSET
 from infra.local.servers import down, lifeline, servers, status, up
 from infra.objects import ObjectStore
 from infra.settings import ROOT, Settings
@@ -105,6 +107,18 @@ def local(settings: Settings, verb: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "infra.local", verb]
     return subprocess.run(
         command, cwd=ROOT, env=settings.environment(), capture_output=True, text=True, timeout=120
+    )
+
+
+def collide(settings: Settings, port: int, mark: str, times: int) -> subprocess.CompletedProcess[str]:
+    """Start S3 where its first choices of ports, so many, contain one that is taken."""
+    return subprocess.run(
+        [sys.executable, "-c", COLLIDING, str(port), mark, str(times)],
+        cwd=ROOT,
+        env=settings.environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
@@ -233,23 +247,15 @@ def test_a_dead_server_is_noticed_and_comes_back_on_its_port(home_settings: Sett
             assert read(again, "kept") == b"kept"
 
 
-def test_a_lost_port_is_replaced(home_settings: Settings, tmp_path: Path) -> None:
-    """A port that somebody took before the start costs another try, and three such tries are the end."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        while other.getsockname()[1] + 10_000 > 65535:
-            pytest.fail("the machine's ephemeral ports leave no room for gRPC ports")
-        taken = other.getsockname()[1]
-        done = [
-            subprocess.run(
-                [sys.executable, "-c", COLLIDING, str(taken), f"test-{tmp_path}", str(collisions)],
-                cwd=ROOT,
-                env=home_settings.environment(),
-                capture_output=True,
-                text=True,
-                timeout=120,
-            )
-            for collisions in (2, 3)
-        ]
+@pytest.mark.parametrize("listening", [True, False])
+def test_a_lost_port_is_replaced(home_settings: Settings, tmp_path: Path, listening: bool) -> None:
+    """A port that somebody took before the start costs another try; three such tries are the end."""
+    [taken] = free_ports(1, GRPC_OFFSET)
+    with socket.socket() as other:
+        other.bind((HOST, taken))
+        if listening:
+            other.listen()
+        done = [collide(home_settings, taken, f"test-{tmp_path}", times) for times in (2, 3)]
     assert done[0].stdout.startswith("http://127.0.0.1:"), done[0].stderr
     assert f":{taken}" not in done[0].stdout
     assert "PortTakenError" in done[1].stderr
@@ -258,7 +264,8 @@ def test_a_lost_port_is_replaced(home_settings: Settings, tmp_path: Path) -> Non
 
 def test_keys_are_readable_by_their_owner_only(home_settings: Settings) -> None:
     """Generated keys are in one 0600 file: in no log, no command line, no environment of a server."""
-    with servers(home_settings) as ready:
+    users_own = replace(home_settings, access_key="AKIA-of-the-user", secret_key="secret-of-the-user")
+    with servers(users_own) as ready:
         write(ready, "a")
         places = Places(home_settings.home)
         keys = read_keys(places.keys)
@@ -271,6 +278,7 @@ def test_keys_are_readable_by_their_owner_only(home_settings: Settings) -> None:
         seen.append(places.record.read_text())
         assert len(seen) > 10
         assert not any(key in text for key in keys for text in seen)
+        assert not any("of-the-user" in text for text in running(home_settings)[0].environ().values())
 
 
 def test_servers_listen_on_loopback_only(home_settings: Settings) -> None:

@@ -97,7 +97,7 @@ def test_what_lies_below_a_recorded_key_is_still_checked() -> None:
         ),
         (
             request(MasterInstanceType=""),
-            'Instances.MasterInstanceType must have a length of at least 1, not ""',
+            "Instances.MasterInstanceType must have a length of at least 1, not 0",
         ),
         ({"Name": "x" * 257, "Instances": {}}, "Name is too long: 257, at most 256"),
     ],

@@ -1,0 +1,139 @@
+"""The warehouse: atomic loads, readers beside a loader, errors in one line."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from infra.contracts.errors import UserError
+from infra.files import LocalFiles, address, below
+from infra.settings import Settings
+from infra.warehouse import ROWS_SHOWN, Warehouse
+from spark_jobs.load_warehouse import load
+
+LOADS, ROWS = 12, 2000
+LOADER = f"""
+import pyarrow as pa
+from infra.settings import Settings
+from infra.warehouse import Warehouse
+warehouse = Warehouse(Settings.load())
+for n in range({LOADS}):
+    warehouse.load("t", pa.table({{"n": [n] * {ROWS}}}))
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with a home of their own."""
+    return replace(Settings.load({}), home=tmp_path / "home")
+
+
+@pytest.fixture
+def warehouse(settings: Settings) -> Warehouse:
+    """An empty warehouse."""
+    return Warehouse(settings)
+
+
+def _query(settings: Settings, sql: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "infra.warehouse", "query", sql]
+    return subprocess.run(command, env=settings.environment(), capture_output=True, text=True, check=False)
+
+
+def test_a_load_replaces_the_table(warehouse: Warehouse) -> None:
+    """The second load is there as a whole, other columns included; the same again changes nothing."""
+    warehouse.load("t", pa.table({"a": [1, 2, 3]}))
+    for _ in range(2):
+        warehouse.load("t", pa.table({"b": [4, None], "c": ["x", "y"]}))
+        result = warehouse.query("SELECT * FROM t ORDER BY c")
+        assert result.to_pylist() == [{"b": 4, "c": "x"}, {"b": None, "c": "y"}]
+
+
+def test_a_failed_load_leaves_the_table(warehouse: Warehouse) -> None:
+    """What can't be stored does not cost what was stored before."""
+    warehouse.load("t", pa.table({"a": [1]}))
+    with pytest.raises(UserError, match="no table name"):
+        warehouse.load('t"; DROP TABLE t; --', pa.table({"a": [2]}))
+    with pytest.raises(duckdb.Error):
+        warehouse.load("t", pa.table({"a": pa.array([2], pa.float16())}))
+    assert warehouse.query("SELECT a FROM t").to_pylist() == [{"a": 1}]
+
+
+def test_readers_see_whole_tables_while_another_process_loads(
+    warehouse: Warehouse, settings: Settings
+) -> None:
+    """No reader fails, is shut out or sees rows of two loads, or only some of one."""
+    warehouse.load("t", pa.table({"n": [-1] * ROWS}))
+    loader = subprocess.Popen([sys.executable, "-c", LOADER], env=settings.environment())
+    seen = set()
+    while loader.poll() is None:
+        (row,) = warehouse.query("SELECT min(n) low, max(n) high, count(*) rows FROM t").to_pylist()
+        assert row["low"] == row["high"]
+        assert row["rows"] == ROWS
+        seen.add(row["low"])
+    assert loader.returncode == 0
+    assert warehouse.query("SELECT DISTINCT n FROM t").to_pylist() == [{"n": LOADS - 1}]
+    assert len(seen) > 1
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("SELEC 1", "syntax error"),
+        ("SELECT * FROM nothing", r"nothing does not exist.*\(tables: t\)"),
+        ("DROP TABLE t", "read-only"),
+        ("INSERT INTO t VALUES (2)", "read-only"),
+        ("COPY t TO '{home}/stolen.csv'", "disabled"),
+        ("SELECT * FROM '/etc/passwd'", "."),
+        ("", "no table to show"),
+    ],
+)
+def test_a_wrong_query_is_one_line(warehouse: Warehouse, settings: Settings, sql: str, says: str) -> None:
+    """Nothing but reading the warehouse is possible, and the reason is given in one line."""
+    warehouse.load("t", pa.table({"a": [1]}))
+    with pytest.raises(UserError, match=says) as error:
+        warehouse.query(sql.format(home=settings.home))
+    assert "\n" not in str(error.value)
+    assert warehouse.query("SELECT a FROM t").to_pylist() == [{"a": 1}]
+    assert not (settings.home / "stolen.csv").exists()
+
+
+def test_the_command_line_prints_a_table(warehouse: Warehouse, settings: Settings) -> None:
+    """Text is printed as it is, brackets too; beyond ROWS_SHOWN rows only their number."""
+    warehouse.load(
+        "t", pa.table({"name": ["[red]"] * (ROWS_SHOWN + 5), "x_cents": [12345] * (ROWS_SHOWN + 5)})
+    )
+    answer = _query(settings, "SELECT * FROM t")
+    assert answer.returncode == 0, answer.stderr
+    assert "[red]" in answer.stdout
+    assert answer.stdout.count("12345") == ROWS_SHOWN
+    assert answer.stdout.endswith("and 5 more rows\n")
+
+
+def test_without_a_warehouse_it_says_what_to_do(settings: Settings) -> None:
+    """Before the first batch job there is one line and exit code 2."""
+    answer = _query(settings, "SELECT 1")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr == "error: the warehouse is empty: run `make batch-job` first\n"
+
+
+def test_load_takes_the_run_that_the_pointer_names(warehouse: Warehouse, tmp_path: Path) -> None:
+    """The table's Parquet files, and no others, become the warehouse's table."""
+    store, root = LocalFiles(), address(str(tmp_path))
+    part = io.BytesIO()
+    pq.write_table(pa.table({"a": [1, 2]}), part)
+    store.put(below(root, "r1/table/part-0.parquet"), part.getvalue())
+    store.put(below(root, "r1/table/_SUCCESS"), b"")
+    store.put(below(root, "latest.json"), json.dumps({"table": below(root, "r1/table/")}).encode())
+    assert load(store, warehouse, below(root, "latest.json"), "sales_rollup") == 2
+    assert warehouse.query("SELECT sum(a) s FROM sales_rollup").to_pylist() == [{"s": 3}]
+    with pytest.raises(UserError, match="no rollup is published"):
+        load(store, warehouse, below(root, "other.json"), "sales_rollup")
