@@ -118,6 +118,31 @@ class Supervisor:
         _reap_orphans(set())
 
 
+def start_detached(
+    command: Sequence[str], *, log: Path, environment: Mapping[str, str], inherit: int | None = None
+) -> int:
+    """Start a process that may outlive this one, in a session of its own; its pid.
+
+    Neither Ctrl-C at our terminal nor a supervisor of ours ends it: it carries no mark. `inherit` is
+    an open descriptor that it gets as number 3. Not by subprocess, which wants a child waited for.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    appending = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    handed_on = [] if inherit is None else [(os.POSIX_SPAWN_DUP2, inherit, 3)]
+    return os.posix_spawn(
+        command[0],
+        list(command),
+        {key: value for key, value in environment.items() if key != MARK},
+        file_actions=[
+            *handed_on,
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), appending, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+
+
 def _append(path: Path) -> BinaryIO:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("ab")

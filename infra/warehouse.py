@@ -75,8 +75,11 @@ class Warehouse:
             raise UserError(f"{self.path} is in use for more than {LOCK_WAIT_S} s; try again") from error
 
     def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
-        # A query must not reach files beside the warehouse: COPY ... TO would write one.
-        config: dict[str, str | bool | int | float | list[str]] = {"enable_external_access": not read_only}
+        # A query reaches nothing but the warehouse: no file (COPY ... TO would write one), no variable.
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "enable_external_access": not read_only,
+            "python_enable_replacements": False,
+        }
         try:
             return duckdb.connect(str(self.path), read_only=read_only, config=config)
         except duckdb.IOException as error:

@@ -48,10 +48,13 @@ class IsoFormat(DateFormat):
     """ISO 8601 with T or a space, an optional time, fraction and zone."""
 
     def read(self, text: Column) -> Column:
-        """The time that a text holds, null where it holds none. The cast alone would take '12:30'."""
-        colon = fn.regexp_replace(text, r"([+-]\d{2})(\d{2})$", "$1:$2")
-        zoned = fn.when(text.rlike(r":\d{2}.*[+-]\d{4}$"), colon).otherwise(text)
-        return fn.when(text.rlike(ISO), zoned).try_cast("timestamp")
+        """The time that a text holds, null where it holds none.
+
+        The cast alone would take '12:30', but no zone after minutes and none without a colon.
+        """
+        seconds = fn.regexp_replace(text, r"([T ]\d{1,2}:\d{2}) ?([Z+-])", "$1:00$2")
+        colon = fn.regexp_replace(seconds, r"([+-]\d{2})(\d{2})$", "$1:$2")
+        return fn.when(text.rlike(ISO), colon).try_cast("timestamp")
 
 
 def _formats() -> tuple[DateFormat, ...]:

@@ -31,7 +31,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reading gave. Lazy: `rows` (see cleaning.read_rows), `sums` (see rollup.sums_by_month; kept).
+    """What a reading gave. Frames: `rows` (see cleaning.read_rows), `sums` (see rollup.sums_by_month),
+    which is kept in memory until `release`.
 
     `months` has each month's used rows and `reasons` the others by reason; `rounded` counts used
     rows whose cents were rounded; `strayed` says that a used row is not in its month's folder.
@@ -45,6 +46,10 @@ class Reading:
     reasons: Mapping[str, int]
     rounded: int
     strayed: bool
+
+    def release(self) -> None:
+        """Forget `sums`. Spark would give them to a later reading of the same, perhaps changed, files."""
+        self.sums.unpersist()
 
     @property
     def used(self) -> int:
@@ -63,6 +68,15 @@ def read_sales(spark: SparkSession, request: Request, files: InputFiles) -> Read
     sold_at = places["sold_at"]
     with header_errors():
         date_format = date_format_of(raw.frame, raw.column(sold_at), raw.type(sold_at), request.date_format)
+        return _read(raw, read_rows(raw, places, date_format), date_format)
+
+
+def read_folders(
+    spark: SparkSession, request: Request, files: InputFiles, date_format: str | None
+) -> Reading:
+    """Read some month's folders of an input as a whole, by a date format that is known."""
+    raw, places = _open(spark, request, files)
+    with header_errors():
         return _read(raw, read_rows(raw, places, date_format), date_format)
 
 

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from infra.contracts.errors import UserError
 from spark_jobs.months import month_name, month_of, months_of_season, season_of
-from spark_jobs.reading import Reading, Request, read_months
+from spark_jobs.reading import Reading, Request, read_folders, read_months
 from spark_jobs.rollup import sums_of_table
 from spark_jobs.sales_input import InputFiles
 
@@ -39,9 +39,12 @@ def refresh_season(
     reason = _unusable(request, files, latest, months)
     if reason or latest is None:
         return reason
-    part = files.only(months) if latest["folders"] and files.months else files
-    reading = read_months(spark, request, part, months, latest["dates_read_as"])
+    if latest["folders"] and files.months:
+        reading = read_folders(spark, request, files.only(months), latest["dates_read_as"])
+    else:
+        reading = read_months(spark, request, files, months, latest["dates_read_as"])
     if reading.strayed:
+        reading.release()
         return "some rows lie in the folder of another month"
     others = {month_of(name): rows for name, rows in latest["months"].items()}
     kept = {month: rows for month, rows in others.items() if month not in months}

@@ -6,6 +6,8 @@ module refers to a column by such a name.
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -139,7 +141,7 @@ def header_errors() -> Iterator[None]:
     try:
         yield
     except Py4JJavaError as error:
-        text = str(error.java_exception)
+        text = str(error)
         if "CSV header does not conform" not in text and "Number of column in CSV header" not in text:
             raise
         file = re.search(r"CSV file: (\S.*)", text)
@@ -162,16 +164,27 @@ def _paths(files: InputFiles) -> list[str]:
 def _read_csv(spark: SparkSession, files: InputFiles) -> DataFrame:
     """Every column as text, and MALFORMED: the whole row where it has too few or too many fields."""
     paths = _paths(files)
-    first = spark.read.options(**{**CSV, "header": False}).csv(paths[0]).first()
-    if first is None:
+    header = _header(spark, paths[0])
+    if not header:
         raise UserError(f"{files.urls[0]} is empty; a CSV file begins with a header")
-    header = ["" if name is None else str(name) for name in first]
     repeated = next((name for name in header if header.count(name) > 1), None)
     if repeated is not None:
         raise UserError(f"{files.urls[0]} has more than one column {repeated!r}; rename all but one")
     schema = StructType([StructField(name, StringType()) for name in [*header, MALFORMED]])
     reader = _reader(spark, files).schema(schema).options(**CSV, columnNameOfCorruptRecord=MALFORMED)
     return reader.csv(paths)
+
+
+def _header(spark: SparkSession, path: str) -> list[str]:
+    """The first row of a CSV file: all of it is MALFORMED for a reader that expects one field."""
+    schema = f"only string, `{MALFORMED}` string"
+    reader = spark.read.schema(schema).options(
+        **{**CSV, "header": False}, columnNameOfCorruptRecord=MALFORMED
+    )
+    first = reader.csv(path).first()
+    if first is None:
+        return []
+    return next(csv.reader(io.StringIO(first[1], newline=""))) if first[1] else [first[0] or ""]
 
 
 def _visible(store: Store, root: str) -> list[StoredObject]:

@@ -41,6 +41,23 @@ def roll_up(spark: SparkSession, store: Store, request: Request, files: InputFil
     check_run(store, request.output, request.run)
     refresh = _refresh(spark, store, request, files)
     reading = refresh.reading if refresh else read_sales(spark, request, files)
+    try:
+        figures = _written(spark, store, request, files, reading, refresh)
+    finally:
+        reading.release()
+    publish(store, request.output, figures)
+    return figures
+
+
+def _written(
+    spark: SparkSession,
+    store: Store,
+    request: Request,
+    files: InputFiles,
+    reading: Reading,
+    refresh: Refresh | None,
+) -> dict[str, Any]:
+    """The figures of a run whose table and rejected rows are written."""
     rejected = _write_rejected(store, request, reading)
     months = {**(refresh.other_months if refresh else {}), **reading.months}
     if not months:
@@ -50,7 +67,7 @@ def roll_up(spark: SparkSession, store: Store, request: Request, files: InputFil
     sums = sums_by_season(reading.sums)
     table = finished_table(sums.unionByName(refresh.others) if refresh else sums, whole_years(months))
     place = _write(store, table, below(request.output, request.run, "table"))
-    figures = {
+    return {
         "run": request.run,
         "table": place,
         "rejected": rejected,
@@ -66,8 +83,6 @@ def roll_up(spark: SparkSession, store: Store, request: Request, files: InputFil
         **_counts(reading),
         **_totals(spark.read.parquet(place)),
     }
-    publish(store, request.output, figures)
-    return figures
 
 
 def _refresh(spark: SparkSession, store: Store, request: Request, files: InputFiles) -> Refresh | None:

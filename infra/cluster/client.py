@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from infra.cluster.request import SPARK_VERSION, ClusterRequest, parse, parse_st
 from infra.cluster.sizing import Sizing, plan
 from infra.contracts.errors import UserError
 from infra.settings import ROOT, Settings
+from infra.supervisor import start_detached
 
 RESERVE_MB = 1024  # of the free memory, for the S3 server, the manager and whoever asked
 
@@ -60,16 +60,12 @@ class Clusters:
 
     def _start_manager(self, journal: Journal) -> None:
         """Start the manager with the journal's lock already in its hands."""
-        with journal.try_lock() as lock, journal.manager_log.open("ab") as output:
-            assert lock is not None
-            subprocess.Popen(
+        with journal.try_lock() as lock:
+            start_detached(
                 [sys.executable, "-m", "infra.cluster.manager", str(journal.folder)],
-                env=self._settings.environment(),
-                pass_fds=[lock],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C at the terminal is not meant for it
+                log=journal.manager_log,
+                environment=self._settings.environment(),
+                inherit=lock,
             )
 
     def read(self, ClusterId: str) -> Cluster:

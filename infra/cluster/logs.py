@@ -47,9 +47,12 @@ def _upload(store: ObjectStore, cluster: Cluster, folder: Path, paths: Iterator[
         log.error("logs of %s stay in %s: %s", cluster.id, folder, error)
 
 
-def failure_message(stderr: Path, exit_code: int) -> str:
-    """Why a step failed, in one line: its own `error: ...`, or the last line of a traceback."""
-    lines = tail(stderr).splitlines()
+def failure_message(step_folder: Path, exit_code: int) -> str:
+    """Why a step failed, in one line: its own `error: ...`, or the exception of its last traceback.
+
+    Both outputs are looked at: spark-submit writes all that a Python script prints to its own stdout.
+    """
+    lines = [line for name in ("stderr", "stdout") for line in tail(step_folder / name).splitlines()]
     own = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     if own:
         return own[-1]

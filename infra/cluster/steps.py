@@ -65,8 +65,8 @@ class StepRunner:
         if exit_code == 0:
             self.finish(step, at, "COMPLETED")
         else:
-            stderr = self._journal.step_folder(step.id) / "stderr"
-            self.finish(step, at, "FAILED", logs.failure_message(stderr, exit_code))
+            why = logs.failure_message(self._journal.step_folder(step.id), exit_code)
+            self.finish(step, at, "FAILED", why)
 
     def stop(self, step: Step, at: float, state: str, reason: str) -> None:
         """End a running step's processes and record the state that this leaves it in."""

@@ -58,15 +58,17 @@ def _own(settings: Settings, places: Places, leaving: contextlib.ExitStack) -> N
     mark = mark_of(settings.home)
     supervisor = Supervisor(mark)
     write_record(places.record, [])
-    end_marked(mark)  # what a killed daemon may have left
-    try:
-        with wire.listen(places.run) as listener:
-            Daemon(settings, supervisor, listener, leaving).serve()
-    finally:
-        (places.run / wire.NAME).unlink(missing_ok=True)
-        supervisor.stop_all()
-        places.record.unlink(missing_ok=True)
-        log.info("stopped")
+    end_marked(mark, s3.STOP_WITHIN_S)  # what a killed daemon may have left
+    with wire.listen(places.run) as listener:
+        daemon = Daemon(settings, supervisor, listener, leaving)
+        try:
+            daemon.serve()
+        finally:
+            (places.run / wire.NAME).unlink(missing_ok=True)
+            listener.close()
+            daemon.stop()
+            places.record.unlink(missing_ok=True)
+            log.info("stopped")
 
 
 def mark_of(home: Path) -> str:
@@ -98,6 +100,7 @@ class Daemon:
         leaving: contextlib.ExitStack,
     ) -> None:
         self._settings = settings
+        self._supervisor = supervisor
         self._listener = listener
         self._leaving = leaving
         self._record = Places(settings.home).record
@@ -125,6 +128,13 @@ class Daemon:
                     elif isinstance(key.fileobj, socket.socket):
                         self._hear(key.fileobj, selector)
                 self._note_states()
+
+    def stop(self) -> None:
+        """End all servers, and remove what they left outside the home."""
+        self._services[s3.NAME].stop(s3.STOP_WITHIN_S)
+        self._supervisor.stop_all()
+        for service in self._services.values():
+            service.clear()
 
     def _wanted(self) -> bool:
         return self._keep or bool(self._clients)

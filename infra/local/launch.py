@@ -19,7 +19,7 @@ from infra.local.daemon import EXIT_TAKEN, mark_of
 from infra.local.places import Places
 from infra.local.wire import Channel, Message
 from infra.settings import Settings
-from infra.supervisor import MARK, end_marked, is_running
+from infra.supervisor import end_marked, is_running, start_detached
 
 CONNECT_WITHIN_S = 30.0
 ANSWER_WITHIN_S = 300.0
@@ -132,26 +132,11 @@ def _exit_code(pid: int) -> int | None:
 
 
 def _launch(settings: Settings) -> int:
-    """Start a daemon in a session of its own, so that neither Ctrl-C nor a supervisor of ours ends it.
-
-    Not by subprocess, which wants a child waited for: this one may live longer than we do.
-    """
-    log = Places(settings.home).daemon_log
-    environment = {key: value for key, value in settings.environment().items() if key != MARK}
-    appending = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    """Start a daemon that may live longer than we do; its pid."""
+    command = [sys.executable, "-m", "infra.local.daemon"]
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        return os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-m", "infra.local.daemon"],
-            environment,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(log), appending, 0o644),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ],
-            setsid=True,
-        )
+        log = Places(settings.home).daemon_log
+        return start_detached(command, log=log, environment=settings.environment())
     except OSError as error:
         raise UserError(f"{settings.home} can't be used: {error.strerror}; set MILLSTREAM_HOME") from error
 

@@ -77,6 +77,16 @@ class RunningService:
         pids = [self._supervisor.children[node.name].pid for node in self._alive(self.service)]
         return ServiceState(self.service.name, state, self.service.endpoint, pids, str(self.service.data))
 
+    def stop(self, grace_s: float) -> None:
+        """End its processes one after the other, each by SIGKILL after `grace_s` seconds."""
+        for node in self._alive(self.service) if self.service else ():
+            self._supervisor.stop(self._supervisor.children[node.name], grace_s)
+
+    def clear(self) -> None:
+        """Remove what its processes left outside the home. Only once they have ended."""
+        for path in self.service.leaves if self.service else ():
+            path.unlink(missing_ok=True)
+
     def _start(self, make: Callable[[], Service]) -> Service:
         service = make()
         service.prepare()

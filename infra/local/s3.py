@@ -20,6 +20,8 @@ ROLES = ("s3", "master", "filer", "volume", "admin")
 # Each role's gRPC port; its own admin worker looks there whatever -admin.port.grpc says.
 GRPC_OFFSET = 10_000
 START_WITHIN_S = 30.0
+# It takes one second, or hangs on connections between its own parts when all of it has been stored.
+STOP_WITHIN_S = 3.0
 FLAGS = (
     f"-ip={HOST}",
     f"-ip.bind={HOST}",
@@ -57,6 +59,10 @@ def service(settings: Settings, ports: tuple[int, ...]) -> Service:
         prepare=partial(prepare, data, places.keys),
         check=partial(check, settings, ports[0]),
         start_within_s=START_WITHIN_S,
+        leaves=tuple(
+            Path("/tmp") / f"seaweedfs-{role}-grpc-{port + GRPC_OFFSET}.sock"  # noqa: S108 (its own choice)
+            for role, port in zip(ROLES, ports, strict=True)
+        ),
     )
 
 

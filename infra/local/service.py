@@ -22,7 +22,8 @@ class Service:
     """A definition; nothing runs yet.
 
     `prepare` writes what the processes need (raises UserError when something is missing). `check` asks
-    the server: an empty text when it is ready, otherwise what is still missing.
+    the server: an empty text when it is ready, otherwise what is still missing. `leaves` are files that
+    the processes leave outside the home when they end.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Service:
     prepare: Callable[[], None]
     check: Callable[[], str]
     start_within_s: float
+    leaves: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

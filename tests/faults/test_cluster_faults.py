@@ -111,8 +111,8 @@ def interrupted(settings: Settings, folder: Path, body: dict[str, object]) -> tu
     cluster_id = cases.wait_for(lambda: clusters.list_clusters()["Clusters"], "a cluster")[0]["Id"]
     running_a_step(clusters, cluster_id)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=cases.WITHIN_S)
-    return process.returncode, output, cluster_id
+    code, output, _ = cases.ended(process)
+    return code, output, cluster_id
 
 
 def test_ctrl_c_terminates_the_cluster(settings: Settings, scripts: Path, tmp_path: Path) -> None:
@@ -136,8 +136,7 @@ def test_ctrl_c_leaves_a_protected_cluster(settings: Settings, scripts: Path, tm
     commands = [line.split("infra.cluster ")[1] for line in output.splitlines() if "-m infra.cluster" in line]
     assert len(commands) == 2
     for line in commands:
-        process = cases.command(settings, *line.split())
-        process.communicate(timeout=cases.WITHIN_S)
-        assert process.returncode == 0
+        code, _, _ = cases.ended(cases.command(settings, *line.split()))
+        assert code == 0
     cases.wait_for_state(Clusters(settings), cluster_id, "TERMINATED")
     assert cases.left_over(cluster_id) == []

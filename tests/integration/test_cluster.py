@@ -65,8 +65,8 @@ def test_steps_come_from_different_commands(
     for word in ("one", "two"):
         steps_file.write_text(json.dumps({"Steps": [cases.step(scripts / "hello.py", word)]}))
         process = cases.command(settings, "add-job-flow-steps", waiting, str(steps_file))
-        output, errors = process.communicate(timeout=cases.WITHIN_S)
-        assert process.returncode == 0, errors
+        code, output, errors = cases.ended(process)
+        assert code == 0, errors
         ids += json.loads(output)["StepIds"]
     assert states(Clusters(settings), waiting, ids) == ["COMPLETED", "COMPLETED"]
     store = ObjectStore(settings)

@@ -9,10 +9,12 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -142,9 +144,11 @@ def test_servers_live_until_the_last_client_leaves(home_settings: Settings) -> N
         assert len(running(home_settings)) == 1
         with servers(home_settings) as ready:
             write(ready, "a")
+        grpc = urlsplit(ready.s3_endpoint).port or 0
         leave(second)
     assert running(home_settings) == []
-    assert not is_running(daemon.pid, started)
+    assert list(Path(tempfile.gettempdir()).glob(f"seaweedfs-*{grpc + GRPC_OFFSET}.sock")) == []
+    wait_until(lambda: not is_running(daemon.pid, started))
 
 
 def test_racing_clients_share_one_daemon(home_settings: Settings) -> None:
@@ -207,7 +211,7 @@ def test_a_killed_daemon_leaves_nothing_but_the_data(home_settings: Settings) ->
     with servers(home_settings) as ready:
         write(ready, "kept")
         daemon_of(home_settings).kill()
-        wait_until(lambda: not running(home_settings))
+        wait_until(lambda: not running(home_settings), within_s=60)
     with servers(home_settings) as again:
         assert read(again, "kept") == b"kept"
         keys = (again.access_key, again.secret_key)

@@ -41,8 +41,9 @@ def made(**request: object) -> Cluster:
 )
 def test_the_reason_of_a_failure_is_one_line_of_its_errors(tmp_path: Path, text: str, reason: str) -> None:
     """A job's own error first, then the exception, then the bare exit code."""
-    (tmp_path / "stderr").write_text(text)
-    assert logs.failure_message(tmp_path / "stderr", 7) == reason
+    (tmp_path / "stderr").write_text("26/11/24 INFO Starting\n")
+    (tmp_path / "stdout").write_text(text)
+    assert logs.failure_message(tmp_path, 7) == reason
 
 
 def test_equal_code_gives_an_equal_zip() -> None:
