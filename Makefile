@@ -63,8 +63,8 @@ format: $(READY) ## Let ruff format the code and mend what it can
 test: check ## check, then unit and integration tests and a small batch job (10 minutes)
 	@$(VENV_PYTHON) -m pytest -m 'not slow'
 
-test-full: check ## All tests, the slow ones and the faults too
-	@$(VENV_PYTHON) -m pytest
+test-full: $(READY) ## What `make test` leaves out: the slow tests, killed nodes, managers and brokers
+	@$(VENV_PYTHON) -m pytest -m slow
 
 lock: .venv/packages.ready ## Resolve requirements.lock and jars.lock anew
 	@$(VENV_PYTHON) -m venv .millstream/lock && .millstream/lock/bin/python -m pip install --quiet uv

@@ -66,16 +66,19 @@ class Supervisor:
         environment: Mapping[str, str],
         errors: Path | None = None,
         cwd: Path | None = None,
+        death_signal: signal.Signals = signal.SIGTERM,
     ) -> Child:
         """Start a child with its output appended to `log` (and its errors to `errors`, if given).
 
-        Without a log it writes where this process writes. Raises OSError when the command can't be started.
+        Without a log it writes where this process writes. `death_signal` is what it gets when this
+        process dies: SIGKILL for one that may not heed SIGTERM. Raises OSError when the command can't
+        be started.
         """
         mark = f"{self.mark}/{name}"
         parent = os.getpid()
 
         def die_with_parent() -> None:
-            self._prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+            self._prctl(PR_SET_PDEATHSIG, death_signal)
             if os.getppid() != parent:  # it died before the signal was asked for
                 os._exit(1)
 

@@ -117,8 +117,11 @@ def main() -> None:
 def query(sql: str) -> None:
     """Run one read-only SQL statement and print its result."""
     result = Warehouse(Settings.load()).query(sql)
-    console = Console()
-    console.print(as_table(result))
+    console, table = Console(), as_table(result)
+    # A table wider than the terminal is wrapped by it, rather than cut by rich.
+    widest = console.measure(table, options=console.options.update(width=10_000)).maximum
+    console.width = max(console.width, widest)
+    console.print(table)
     if result.num_rows > ROWS_SHOWN:
         console.print(f"and {result.num_rows - ROWS_SHOWN} more rows")
 

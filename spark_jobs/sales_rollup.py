@@ -30,6 +30,7 @@ from spark_jobs.session import spark_session
 SETTINGS = {
     **sales_input.SETTINGS,
     "spark.sql.shuffle.partitions": "4",  # what is shuffled is a few thousand rows
+    "spark.sql.files.maxPartitionBytes": "32m",  # enough tasks for every core to be busy to the end
 }
 
 

@@ -104,7 +104,12 @@ class RunningService:
             for node in started:
                 node.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 self._supervisor.start(
-                    node.name, node.command, log=node.log, environment=self._environment, cwd=node.folder
+                    node.name,
+                    node.command,
+                    log=node.log,
+                    environment=self._environment,
+                    cwd=node.folder,
+                    death_signal=node.death_signal,
                 )
             self._wait(service)
         except _NotReadyError as failure:

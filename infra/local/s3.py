@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ ROLES = ("s3", "master", "filer", "volume", "admin")
 # Each role's gRPC port; its own admin worker looks there whatever -admin.port.grpc says.
 GRPC_OFFSET = 10_000
 START_WITHIN_S = 30.0
-# It takes one second, or hangs on connections between its own parts when all of it has been stored.
+# On SIGTERM it stores all and ends within a second or two, or then hangs on its own connections for ever.
 STOP_WITHIN_S = 3.0
 FLAGS = (
     f"-ip={HOST}",
@@ -55,7 +56,7 @@ def service(settings: Settings, ports: tuple[int, ...]) -> Service:
         endpoint=f"http://{HOST}:{ports[0]}",
         ports=(*ports, *(port + GRPC_OFFSET for port in ports)),
         data=data,
-        nodes=(Node(NAME, command(data, places.keys, ports), places.run, places.log(NAME)),),
+        nodes=(Node(NAME, command(data, places.keys, ports), places.run, places.log(NAME), signal.SIGKILL),),
         prepare=partial(prepare, data, places.keys),
         check=partial(check, settings, ports[0]),
         start_within_s=START_WITHIN_S,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Node:
-    """One process of a service; it runs in `folder`, and its output goes to `log`."""
+    """One process of a service: it runs in `folder`, and its output goes to `log`.
+
+    `death_signal` ends it when its owner was killed.
+    """
 
     name: str
     command: tuple[str, ...]
     folder: Path
     log: Path
+    death_signal: signal.Signals = signal.SIGTERM
 
 
 @dataclass(frozen=True)

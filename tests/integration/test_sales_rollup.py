@@ -24,6 +24,7 @@ from infra.parquet import read_parquet
 from spark_jobs.dates import FORMATS, month_number, time_of
 from spark_jobs.months import month_of
 from spark_jobs.reading import Request
+from spark_jobs.rollup import finished_table
 from spark_jobs.sales_input import find_input
 from spark_jobs.sales_rollup import SETTINGS, roll_up
 from spark_jobs.session import spark_session
@@ -212,7 +213,7 @@ def test_index_and_growth_need_whole_years(spark: SparkSession, tmp_path: Path, 
     """By hand: a season without sales counts 0 in the mean, growth needs both years, December leads."""
     year_1 = [100, 100, 100, 200, 200, 200, 0, 0, 0, 200, 200, 200]
     year_2 = [150, 150, 150, 100, 100, 100, 50, 50, 50, 300, 300, 300]
-    source = _monthly(tmp_path / "in", "2021-12", [*year_1, *year_2, 900])
+    source = _monthly(tmp_path / "in", "2021-11", [50, *year_1, *year_2, 900])
     rows = {
         (row["season_year"], row["season"]): (
             row["revenue_cents"],
@@ -224,6 +225,7 @@ def test_index_and_growth_need_whole_years(spark: SparkSession, tmp_path: Path, 
         if row["category"] == "c"
     }
     assert rows == {
+        (2021, "autumn"): (50, None, None, False),
         (2022, "winter"): (300, 300 * 4 / 1500, None, True),
         (2022, "spring"): (600, 600 * 4 / 1500, None, True),
         (2022, "autumn"): (600, 600 * 4 / 1500, None, True),
@@ -233,6 +235,15 @@ def test_index_and_growth_need_whole_years(spark: SparkSession, tmp_path: Path, 
         (2023, "autumn"): (900, 900 * 4 / 1800, 0.5, True),
         (2024, "winter"): (900, None, None, False),
     }
+
+
+def test_growth_is_over_the_year_before_and_no_other(spark: SparkSession) -> None:
+    """Nothing or nothing earned a year before gives no growth; a mean of 0 gives no index."""
+    sums = [(4, 100), (12, 300), (16, 0), (20, 50)]  # winters of years 1, 3, 4 and 5
+    columns = "season int, revenue_cents long, category string, region string, sales long, units long"
+    frame = spark.createDataFrame([(*row, "c", "r", 1, 1) for row in sums], columns)
+    rows = finished_table(frame, [1, 2, 3, 4, 5]).select("season_year", "seasonal_index", "growth").collect()
+    assert [tuple(row) for row in rows] == [(1, 4.0, None), (3, 4.0, None), (4, None, -1.0), (5, 4.0, None)]
 
 
 @pytest.mark.parametrize("folders", [True, False])

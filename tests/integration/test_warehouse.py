@@ -118,6 +118,14 @@ def test_the_command_line_prints_a_table(warehouse: Warehouse, settings: Setting
     assert answer.stdout.endswith("and 5 more rows\n")
 
 
+def test_a_wide_table_is_not_cut(warehouse: Warehouse, settings: Settings) -> None:
+    """Every name and value is printed in full, also where the terminal is narrow."""
+    names = [f"a_column_with_a_long_name_{n}" for n in range(8)]
+    warehouse.load("t", pa.table({name: [f"value of {name}"] for name in names}))
+    answer = _query(settings, "SELECT * FROM t")
+    assert all(f" {name} " in answer.stdout and f" value of {name} " in answer.stdout for name in names)
+
+
 def test_without_a_warehouse_it_says_what_to_do(settings: Settings) -> None:
     """Before the first batch job there is one line and exit code 2."""
     answer = _query(settings, "SELECT 1")
