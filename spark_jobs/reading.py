@@ -14,7 +14,7 @@ from spark_jobs.cleaning import REASONS, USED, check_types, read_rows
 from spark_jobs.dates import date_format_of
 from spark_jobs.months import month_name
 from spark_jobs.rollup import sums_by_month
-from spark_jobs.sales_input import InputFiles, RawSales, header_errors, read_input
+from spark_jobs.sales_input import InputFiles, RawSales, file_errors, read_input
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def read_sales(spark: SparkSession, request: Request, files: InputFiles) -> Read
     """Read the whole of an input, once (twice where a date format is to be found)."""
     raw, places = _open(spark, request, files)
     sold_at = places["sold_at"]
-    with header_errors():
+    with file_errors():
         date_format = date_format_of(raw.frame, raw.column(sold_at), raw.type(sold_at), request.date_format)
         return _read(raw, read_rows(raw, places, date_format), date_format)
 
@@ -76,7 +76,7 @@ def read_folders(
 ) -> Reading:
     """Read some month's folders of an input as a whole, by a date format that is known."""
     raw, places = _open(spark, request, files)
-    with header_errors():
+    with file_errors():
         return _read(raw, read_rows(raw, places, date_format), date_format)
 
 
@@ -91,12 +91,13 @@ def read_months(
     if date_format is None:
         raw = _between(raw, places["sold_at"], months[0], months[-1] + 1)
     rows = read_rows(raw, places, date_format).filter(fn.col("dated").isin(*months))
-    with header_errors():
+    with file_errors():
         return _read(raw, rows, date_format)
 
 
 def _open(spark: SparkSession, request: Request, files: InputFiles) -> tuple[RawSales, dict[str, int]]:
-    raw = read_input(spark, files)
+    with file_errors():
+        raw = read_input(spark, files)
     places = resolve_columns(request.columns, raw.names)
     check_types(raw, places)
     return raw, places

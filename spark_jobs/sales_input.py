@@ -136,19 +136,21 @@ def read_input(spark: SparkSession, files: InputFiles) -> RawSales:
 
 
 @contextmanager
-def header_errors() -> Iterator[None]:
-    """Around the first action on an input: files whose headers differ are the user's to mend."""
+def file_errors() -> Iterator[None]:
+    """Around what reads an input: files that are no Parquet, or whose headers differ, are the user's."""
     try:
         yield
     except Py4JJavaError as error:
         text = str(error)
-        if "CSV header does not conform" not in text and "Number of column in CSV header" not in text:
-            raise
-        file = re.search(r"CSV file: (\S.*)", text)
-        raise UserError(
-            f"{file[1] if file else 'a CSV file'} has another header than the first file of the input; "
-            "give all files the same columns in the same order"
-        ) from error
+        if broken := re.search(r"CANNOT_READ_FILE_FOOTER\] .* reading file (\S.*?)\. Could not", text):
+            raise UserError(f"{broken[1]} can't be read as Parquet; mend it or take it away") from error
+        if "CSV header does not conform" in text or "Number of column in CSV header" in text:
+            file = re.search(r"CSV file: (\S.*)", text)
+            raise UserError(
+                f"{file[1] if file else 'a CSV file'} has another header than the first file of the input; "
+                "give all files the same columns in the same order"
+            ) from error
+        raise
 
 
 def _reader(spark: SparkSession, files: InputFiles) -> DataFrameReader:

@@ -61,6 +61,8 @@ def _written(
     """The figures of a run whose table and rejected rows are written."""
     rejected = _write_rejected(store, request, reading)
     months = {**(refresh.other_months if refresh else {}), **reading.months}
+    if not reading.used + reading.rejected and not months:
+        raise UserError(f"{request.input} has no rows")
     if not months:
         raise UserError(f"no row of {request.input} can be used: {_reasons(reading.reasons)}; see {rejected}")
     if request.month is not None:

@@ -134,8 +134,8 @@ class Clusters:
             if cluster.is_over:
                 raise UserError(f"{cluster_id} is {cluster.state}; start a new cluster")
             try:
-                return control.call(journal.folder, operation, parameters)
-            except ConnectionError:
+                return control.call(journal.socket, operation, parameters)
+            except (ConnectionError, FileNotFoundError):
                 time.sleep(0.1)  # it is starting, or ending: the next look at it says which
 
 

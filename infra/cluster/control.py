@@ -1,84 +1,61 @@
-"""Commands to a running manager: one JSON line each way over a Unix socket in the cluster's folder."""
+"""Commands to a running manager: one request and one answer over a Unix socket in the cluster's folder."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import selectors
-import socket
-import sys
+import select
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from infra import wire
 from infra.contracts.errors import UserError
 
-SOCKET = "manager.sock"
 ANSWER_WITHIN_S = 60.0  # ending a step's processes may take its grace period
+REQUEST_WITHIN_S = 5.0
 Handler = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
 class ControlServer:
     """The manager's side; `serve` is called again and again from its only thread."""
 
-    def __init__(self, folder: Path, handler: Handler) -> None:
+    def __init__(self, path: Path, handler: Handler) -> None:
         """`handler(operation, parameters)` gives the answer; a UserError it raises reaches the caller."""
-        self._handler = handler
-        self._listener = socket.socket(socket.AF_UNIX)
-        (folder / SOCKET).unlink(missing_ok=True)
-        self._listener.bind(socket_address(folder))
-        self._listener.listen()
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._handler, self._path = handler, path
+        self._listener = wire.listen(path)
 
     def serve(self, timeout_s: float) -> None:
-        """Wait up to `timeout_s` for a command and answer it."""
-        if not self._selector.select(timeout_s):
+        """Wait up to `timeout_s` for a command and answer it. A caller that goes away can ask again."""
+        if not select.select([self._listener], [], [], timeout_s)[0]:
             return
         connection, _ = self._listener.accept()
-        with connection, connection.makefile("rw") as stream:
-            connection.settimeout(5.0)
-            try:
-                line = stream.readline()
-                if line:
-                    stream.write(json.dumps(self._answer(json.loads(line))) + "\n")
-            except OSError:
-                return  # the caller went away; it can ask again
+        with connection, connection.makefile("rb") as reader, contextlib.suppress(OSError):
+            connection.settimeout(REQUEST_WITHIN_S)
+            line = reader.readline()
+            if line.endswith(b"\n"):
+                connection.sendall(wire.encode(self._answer(json.loads(line))))
 
-    def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, message: wire.Message) -> wire.Message:
         try:
             return {"result": self._handler(message["operation"], message["parameters"])}
         except UserError as error:
             return {"error": str(error)}
 
+    def close(self) -> None:
+        """Nobody is answered any more."""
+        self._path.unlink(missing_ok=True)
+        self._listener.close()
 
-def call(folder: Path, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Send a command to the manager of a cluster's folder. Raises ConnectionError when none is there."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(ANSWER_WITHIN_S)
-        try:
-            connection.connect(socket_address(folder))
-        except FileNotFoundError as error:
-            raise ConnectionRefusedError(str(folder)) from error
-        with connection.makefile("rw") as stream:
-            stream.write(json.dumps({"operation": operation, "parameters": parameters}) + "\n")
-            stream.flush()
-            line = stream.readline()
-    if not line:
-        raise ConnectionResetError(str(folder))
-    answer: dict[str, Any] = json.loads(line)
+
+def call(path: Path, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Send a command to the manager that listens at `path`.
+
+    Raises OSError when none is there or it goes away, UserError for what it refuses.
+    """
+    with contextlib.closing(wire.Channel(path)) as channel:
+        answer = channel.ask({"operation": operation, "parameters": parameters}, ANSWER_WITHIN_S)
     if "error" in answer:
         raise UserError(answer["error"])
     result: dict[str, Any] = answer["result"]
     return result
-
-
-def socket_address(folder: Path) -> str:
-    """A path to the folder's socket that is short enough to bind (a socket's path has 107 bytes).
-
-    On Linux a long one goes by way of an open descriptor of the folder, kept for the process's life.
-    """
-    path = str(folder / SOCKET)
-    if len(path.encode()) < 100 or sys.platform != "linux":
-        return path
-    return f"/proc/self/fd/{os.open(folder, os.O_PATH | os.O_DIRECTORY)}/{SOCKET}"

@@ -22,6 +22,7 @@ class Journal:
         self.folder = folder
         self.request_file = folder / "request.json"
         self.lock_file = folder / "manager.lock"
+        self.socket = folder / "manager.sock"
         self.manager_log = folder / "manager.log"
         self.conf = folder / "conf"
         self.scratch = folder / "scratch"

@@ -227,7 +227,7 @@ def serve(manager: Manager, journal: Journal, stop_asked: Event) -> None:
         journal.write(manager.cluster)
         return result
 
-    control = ControlServer(journal.folder, answer)
+    control = ControlServer(journal.socket, answer)
     written = ""
     while not manager.cluster.is_over:
         if stop_asked.is_set() and manager.cluster.state != "TERMINATING":
@@ -237,6 +237,7 @@ def serve(manager: Manager, journal: Journal, stop_asked: Event) -> None:
             journal.write(manager.cluster)
             written = state
         control.serve(TICK_S)
+    control.close()
     journal.clean()
 
 

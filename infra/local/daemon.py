@@ -22,7 +22,8 @@ from pathlib import Path
 import psutil
 
 from infra.contracts.errors import UserError
-from infra.local import kafka, s3, wire
+from infra import wire
+from infra.local import kafka, s3
 from infra.local.places import Places
 from infra.local.running import RunningService, StartFailedError
 from infra.local.service import Service, ServiceState
@@ -59,12 +60,12 @@ def _own(settings: Settings, places: Places, leaving: contextlib.ExitStack) -> N
     supervisor = Supervisor(mark)
     write_record(places.record, [])
     end_marked(mark, s3.STOP_WITHIN_S)  # what a killed daemon may have left
-    with wire.listen(places.run) as listener:
+    with wire.listen(places.socket) as listener:
         daemon = Daemon(settings, supervisor, listener, leaving)
         try:
             daemon.serve()
         finally:
-            (places.run / wire.NAME).unlink(missing_ok=True)
+            places.socket.unlink(missing_ok=True)
             listener.close()
             daemon.stop()
             places.record.unlink(missing_ok=True)

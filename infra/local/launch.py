@@ -17,7 +17,7 @@ from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_af
 from infra.contracts.errors import UserError
 from infra.local.daemon import EXIT_TAKEN, mark_of
 from infra.local.places import Places
-from infra.local.wire import Channel, Message
+from infra.wire import Channel, Message
 from infra.settings import Settings
 from infra.supervisor import end_marked, is_running, start_detached
 
@@ -60,7 +60,7 @@ def connect(settings: Settings, request: Message) -> tuple[Channel, Message]:
 def connect_running(settings: Settings, request: Message) -> tuple[Channel, Message] | None:
     """The same with a daemon that runs already; None when none does."""
     try:
-        channel = Channel(Places(settings.home).run)
+        channel = Channel(Places(settings.home).socket)
     except OSError:
         return None
     try:

@@ -12,6 +12,7 @@ class Places:
         self.home = home
         self.run = home / "run"
         self.lock = self.run / "servers.lock"
+        self.socket = self.run / "servers.sock"
         self.record = self.run / "servers.json"
         self.keys = home / "keys.json"
         self.daemon_log = self.log("servers")

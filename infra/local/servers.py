@@ -16,7 +16,7 @@ from infra.contracts.errors import UserError
 from infra.local import kafka, launch, s3
 from infra.local.places import Places
 from infra.local.service import ServiceState
-from infra.local.wire import Message
+from infra.wire import Message
 from infra.objects import ObjectStore, StoreUnavailableError
 from infra.settings import Settings
 from infra.streams import KafkaUnavailableError, ready_brokers

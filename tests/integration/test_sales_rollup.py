@@ -331,7 +331,11 @@ def test_wrong_inputs_are_one_line(spark: SparkSession, tmp_path: Path, output: 
     _write_csv(folder / "b.csv", [["sold_at", "region", "category", "amount"], ["2022-01-02", "r", "c", "1"]])
     with pytest.raises(UserError, match=r"in/b.csv has another header"):
         _roll(spark, folder, output)
+    with pytest.raises(UserError, match="has no rows"):
+        _roll(spark, _small_csv(tmp_path / "empty.csv", []), output)
     (folder / "c.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"in/c.parquet can't be read as Parquet"):
+        _roll(spark, folder / "c.parquet", output)
     with pytest.raises(UserError, match="both CSV and Parquet"):
         _roll(spark, folder, output)
     assert not list(STORE.list(output))

@@ -25,6 +25,7 @@ LAYERS = (
         "progress",
         "supervisor",
         "memory",
+        "wire",
     ),
     ("local", "provision"),
     ("cluster",),

@@ -1,4 +1,4 @@
-"""The socket between the servers' daemon and its clients: where it is, and JSON lines over it."""
+"""Unix sockets of long-running processes and their clients: JSON lines, at paths of any length."""
 
 from __future__ import annotations
 
@@ -11,31 +11,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-NAME = "servers.sock"
 LONGEST = 100  # bytes of a path in sockaddr_un, which is 104 or 108 with its end mark
 Message = dict[str, Any]
 
 
 @contextlib.contextmanager
-def address(folder: Path) -> Iterator[str]:
-    """The socket's path in a folder, in a form short enough to bind or connect to while the block runs."""
-    path = folder / NAME
+def address(path: Path) -> Iterator[str]:
+    """The socket's path in a form short enough to bind or connect to while the block runs."""
     if len(os.fsencode(path)) <= LONGEST or sys.platform != "linux":
         yield str(path)
         return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield f"/proc/self/fd/{descriptor}/{NAME}"
+        yield f"/proc/self/fd/{descriptor}/{path.name}"
     finally:
         os.close(descriptor)
 
 
-def listen(folder: Path) -> socket.socket:
-    """A listening socket in place of whatever an ended daemon left there. Only for the lock's holder."""
-    (folder / NAME).unlink(missing_ok=True)
+def listen(path: Path) -> socket.socket:
+    """A listening socket in place of whatever an ended process left there. Only for the lock's holder."""
+    path.unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX)
-    with address(folder) as path:
-        server.bind(path)
+    with address(path) as short:
+        server.bind(short)
     server.listen(64)
     return server
 
@@ -46,31 +44,31 @@ def encode(message: Message) -> bytes:
 
 
 class Channel:
-    """A client's connection to a daemon. It keeps the servers alive until `close`."""
+    """A client's connection, open until `close`."""
 
-    def __init__(self, folder: Path) -> None:
-        """Connect to the socket in a folder. Raises OSError when no daemon listens."""
+    def __init__(self, path: Path) -> None:
+        """Connect to a socket. Raises OSError when nobody listens."""
         self._socket = socket.socket(socket.AF_UNIX)
         try:
-            with address(folder) as path:
-                self._socket.connect(path)
+            with address(path) as short:
+                self._socket.connect(short)
         except BaseException:
             self._socket.close()
             raise
         self._reader = self._socket.makefile("rb")
 
     def ask(self, request: Message, timeout_s: float) -> Message:
-        """The answer to a request. Raises OSError when the daemon goes away or takes too long."""
+        """The answer to a request. Raises OSError when the other side goes away or takes too long."""
         self._socket.settimeout(timeout_s)
         self._socket.sendall(encode(request))
         line = self._reader.readline()
         if not line.endswith(b"\n"):
-            raise ConnectionResetError("the servers' daemon went away")
+            raise ConnectionResetError("the other side went away")
         answer: Message = json.loads(line)
         return answer
 
     def close(self, timeout_s: float = 0) -> None:
-        """Leave. With a time-out, wait that long for the daemon to end if this was the last client."""
+        """Leave. With a time-out, wait that long for the other side to close too."""
         with contextlib.suppress(OSError):
             if timeout_s:
                 self._socket.settimeout(timeout_s)
