@@ -102,11 +102,7 @@ class Manager:
         if any(self._actions_left.values()):
             return
         now = self.clock()
-        if not self._daemon_starts:
-            self._daemons_since = now
-            for node in self.cluster.instances:
-                self._start_daemon(node)
-        serving = self.nodes.ready()
+        serving = self._start_daemons(now)
         for node in self.cluster.instances:
             if node.id in serving and node.ready_at is None:
                 node.state, node.ready_at = "RUNNING", now
@@ -115,6 +111,18 @@ class Manager:
         elif now - self._daemons_since > DAEMONS_UP_WITHIN_S:
             late = [node.id for node in self.cluster.instances if not node.ready_at]
             self.terminate("INTERNAL_ERROR", f"nodes did not start in time: {', '.join(late)}")
+
+    def _start_daemons(self, now: float) -> set[str]:
+        """Start the master, and the workers once it serves: one that finds no master waits for seconds."""
+        master = self.cluster.master
+        if not self._daemon_starts:
+            self._daemons_since = now
+            self._start_daemon(master)
+        serving = self.nodes.ready()
+        if master.id in serving and len(self._daemon_starts) == 1:
+            for node in self.cluster.up("CORE", "TASK"):
+                self._start_daemon(node)
+        return serving
 
     def _start_daemon(self, node: Instance) -> None:
         self._daemon_starts[node.id] = self._daemon_starts.get(node.id, 0) + 1
