@@ -21,8 +21,8 @@ from pathlib import Path
 
 import psutil
 
-from infra.contracts.errors import UserError
 from infra import wire
+from infra.contracts.errors import UserError
 from infra.local import kafka, s3
 from infra.local.places import Places
 from infra.local.running import RunningService, StartFailedError

@@ -17,9 +17,9 @@ from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_af
 from infra.contracts.errors import UserError
 from infra.local.daemon import EXIT_TAKEN, mark_of
 from infra.local.places import Places
-from infra.wire import Channel, Message
 from infra.settings import Settings
 from infra.supervisor import end_marked, is_running, start_detached
+from infra.wire import Channel, Message
 
 CONNECT_WITHIN_S = 30.0
 ANSWER_WITHIN_S = 300.0

@@ -16,10 +16,10 @@ from infra.contracts.errors import UserError
 from infra.local import kafka, launch, s3
 from infra.local.places import Places
 from infra.local.service import ServiceState
-from infra.wire import Message
 from infra.objects import ObjectStore, StoreUnavailableError
 from infra.settings import Settings
 from infra.streams import KafkaUnavailableError, ready_brokers
+from infra.wire import Message
 
 EVERYTHING = (s3.NAME, kafka.NAME)
 

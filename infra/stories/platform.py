@@ -5,13 +5,18 @@ from __future__ import annotations
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from infra import process
 from infra.cluster.client import Clusters
 from infra.cluster.model import FINAL_CLUSTER_STATES, Cluster
 from infra.cluster.watch import wait_until_over
 from infra.local import servers
+from infra.local.places import Places
+from infra.process import run_command
+from infra.progress import progress
 from infra.settings import Settings
+
+PLAIN_WIDTH = 240  # columns outside a terminal, so that no path is broken
 
 
 @click.group()
@@ -24,45 +29,39 @@ def main(context: click.Context) -> None:
 @main.command()
 @click.pass_obj
 def up(settings: Settings) -> None:
-    """Start S3 and Kafka and keep them running until `down`."""
+    """Start S3 and Kafka, and keep them until `down`."""
     console = Console(highlight=False)
-    servers.up(settings)
-    _show_servers(settings, console)
-    console.print(f"keys: {settings.home}/keys.json", soft_wrap=True)
+    with progress(console, "servers"):
+        ready = servers.up(settings)
+    for name, endpoint in (("S3", ready.s3_endpoint), ("Kafka", ready.kafka_servers)):
+        console.print(f"{name:<6} {endpoint}", markup=False, soft_wrap=True)
+    if not settings.s3_endpoint:
+        click.echo(f"keys   {Places(settings.home).keys}")
 
 
 @main.command()
 @click.pass_obj
 def down(settings: Settings) -> None:
-    """End every cluster, protected ones too, and then the servers."""
+    """End every cluster, protected ones too, and then the servers; the data stays."""
     clusters = Clusters(settings)
     for cluster in running(clusters):
-        click.echo(
-            f"terminating {cluster.id} ({cluster.name}{', protected' if cluster.protected else ''}) ..."
-        )
+        click.echo(f"terminating {cluster.id} {cluster.name!r}{' (protected)' if cluster.protected else ''}")
         clusters.set_termination_protection(JobFlowIds=[cluster.id], TerminationProtected=False)
         clusters.terminate_job_flows(JobFlowIds=[cluster.id])
         wait_until_over(clusters, cluster.id)
-    ended = servers.down(settings)
-    click.echo("servers ended; the data stays" if ended else "no servers were running")
+    click.echo("stopped" if servers.down(settings) else "nothing was running")
 
 
 @main.command()
 @click.pass_obj
 def status(settings: Settings) -> None:
-    """Show servers and running clusters."""
-    console = Console(highlight=False)
-    _show_servers(settings, console)
+    """Show what runs, where, and where its data lies."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    console.print(_servers(settings))
     found = running(Clusters(settings))
-    if not found:
-        console.print("no cluster is running")
-        return
-    table = Table("cluster", "name", "state", "nodes", "steps done", box=None, title_justify="left")
-    for cluster in found:
-        done = sum(step.is_over for step in cluster.steps)
-        nodes = len(cluster.up("MASTER", "CORE", "TASK"))
-        table.add_row(cluster.id, cluster.name, cluster.state, str(nodes), f"{done} of {len(cluster.steps)}")
-    console.print(table)
+    console.print(_clusters(found) if found else "no cluster is running")
 
 
 def running(clusters: Clusters) -> list[Cluster]:
@@ -72,13 +71,31 @@ def running(clusters: Clusters) -> list[Cluster]:
     return [clusters.read(cluster_id) for cluster_id in ids]
 
 
-def _show_servers(settings: Settings, console: Console) -> None:
-    rows = servers.status(settings)
-    if not rows:
-        console.print("no server is running")
-        return
-    console.print(rows)
+def _servers(settings: Settings) -> Table:
+    table = _table("service", "state", "endpoint", "pid", "memory (MB)", "data")
+    for row in servers.status(settings):
+        pids, endpoint = "\n".join(map(str, row.pids)), row.endpoint.replace(",", "\n")
+        cells = (row.service, row.state, endpoint, pids, str(row.memory_mb or ""), row.data)
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _clusters(found: list[Cluster]) -> Table:
+    table = _table("cluster", "name", "state", "nodes", "steps done")
+    for cluster in found:
+        done = sum(step.is_over for step in cluster.steps)
+        nodes = len(cluster.up("MASTER", "CORE", "TASK"))
+        cells = (cluster.id, cluster.name, cluster.state, str(nodes), f"{done} of {len(cluster.steps)}")
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
 
 
 if __name__ == "__main__":
-    process.run_command(main)
+    run_command(main)

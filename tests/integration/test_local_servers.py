@@ -105,8 +105,8 @@ def leave(process: subprocess.Popen[str]) -> None:
 
 
 def local(settings: Settings, verb: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m infra.local`."""
-    command = [sys.executable, "-m", "infra.local", verb]
+    """Run `make up`, `make down` or `make status` as the Makefile does."""
+    command = [sys.executable, "-m", "infra.stories.platform", verb]
     return subprocess.run(
         command, cwd=ROOT, env=settings.environment(), capture_output=True, text=True, timeout=120
     )
