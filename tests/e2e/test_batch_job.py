@@ -102,7 +102,8 @@ def test_data_of_ones_own_is_exact(home_settings: Settings, tmp_path: Path) -> N
     assert report["revenue_cents"] == sum(cents)
     # The same in DuckDB, over the decimals of the file itself.
     relation = duckdb.sql(
-        "SELECT Category, sum(CAST(round(CAST(replace(Sales, ',', '') AS DECIMAL(18, 4)), 2) * 100 AS BIGINT)) "
+        "SELECT Category, "
+        "sum(CAST(round(CAST(replace(Sales, ',', '') AS DECIMAL(18, 4)), 2) * 100 AS BIGINT)) "
         f"FROM read_csv('{path}', all_varchar=true) WHERE Sales <> 'ten' AND Category <> '' "
         "AND \"Order Date\" <> '02/30/2024' GROUP BY ALL ORDER BY ALL"
     )
