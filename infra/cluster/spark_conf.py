@@ -93,7 +93,7 @@ def environment(settings: Settings, conf: Path) -> dict[str, str]:
         "SPARK_CONF_DIR": str(conf),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_DAEMON_MEMORY": "128m",
-        "SPARK_DAEMON_JAVA_OPTS": f"{PLANNING_JVM} -Dspark.port.maxRetries=0",
+        "SPARK_DAEMON_JAVA_OPTS": f"{PLANNING_JVM} -Dspark.port.maxRetries=0 -Dspark.master.rest.enabled=false",
         "SPARK_LAUNCHER_OPTS": PLANNING_JVM,
         "PYSPARK_PYTHON": sys.executable,
     }

@@ -52,6 +52,8 @@ def main() -> int:
 def check_java() -> None:
     """Spark and Kafka need a Java runtime; its version is the first number of `java -version`."""
     java = shutil.which(java_command())
+    if java is None and "JAVA_HOME" in os.environ:
+        raise SetupError(f"JAVA_HOME={os.environ['JAVA_HOME']} has no bin/java; correct or unset it")
     if java is None:
         raise SetupError(
             f"no Java found; install Java {OLDEST_JAVA} or later (Debian: apt-get install "
