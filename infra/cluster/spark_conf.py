@@ -15,6 +15,9 @@ S3A = "org.apache.hadoop.fs.s3a"
 SMALL_JVM = "-XX:+UseSerialGC"
 # A driver or daemon plans and waits; what the optimising compiler costs it never earns back.
 PLANNING_JVM = f"{SMALL_JVM} -XX:TieredStopAtLevel=1"
+# A taken port ends a daemon, so that it is started again with another one; the master's port for
+# submissions over HTTP would be 6066 for every cluster, and nobody uses it.
+DAEMON_PORTS = "-Dspark.port.maxRetries=0 -Dspark.master.rest.enabled=false"
 # An executor may live for seconds or scan for minutes: the optimising compiler comes in six times later
 # than by default, which halves the cost of short jobs and leaves long ones as fast (docs/benchmarks.md).
 EXECUTOR_JVM = (
@@ -93,7 +96,7 @@ def environment(settings: Settings, conf: Path) -> dict[str, str]:
         "SPARK_CONF_DIR": str(conf),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_DAEMON_MEMORY": "128m",
-        "SPARK_DAEMON_JAVA_OPTS": f"{PLANNING_JVM} -Dspark.port.maxRetries=0 -Dspark.master.rest.enabled=false",
+        "SPARK_DAEMON_JAVA_OPTS": f"{PLANNING_JVM} {DAEMON_PORTS}",
         "SPARK_LAUNCHER_OPTS": PLANNING_JVM,
         "PYSPARK_PYTHON": sys.executable,
     }
