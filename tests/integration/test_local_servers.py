@@ -189,6 +189,7 @@ def test_up_keeps_servers_until_down(home_settings: Settings) -> None:
     assert [line.split()[:2] for line in shown.stdout.splitlines()[1:]] == [
         ["s3", "running"],
         ["kafka", "running"],
+        ["no", "cluster"],
     ]
     assert local(home_settings, "down").stdout == "stopped\n"
     assert not is_running(daemon.pid, started)
