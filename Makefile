@@ -8,11 +8,16 @@ STARTED := $(shell date +%s)
 VENV_PYTHON := .venv/bin/python
 READY := .venv/packages.ready .millstream/jars/ready
 
-# 'text' as one word of the shell, whatever is in it; $(value ...) keeps make from expanding it again.
-quoted = '$(subst ','\'',$(value $(1)))'
-# --name 'value' where variable $(2) was given to make. COLUMNS is also the width that a terminal may
+define newline
+
+
+endef
+# 'text' as one word of the shell, whatever is in it: $(value ...) keeps make from expanding it again,
+# and a line break, which would end the recipe's line, becomes a space.
+quoted = '$(subst ','\'',$(subst $(newline), ,$(value $(1))))'
+# --name 'value' where variable $(2) was given to make and is not empty. COLUMNS is also the width that a terminal may
 # put into the environment: there only a text with a = in it counts.
-given = $(filter command environment,$(firstword $(origin $(1))))
+given = $(and $(value $(1)),$(filter command environment,$(firstword $(origin $(1)))))
 ignored = $(if $(filter COLUMNSenvironment,$(1)$(origin $(1))),$(if $(findstring =,$(value $(1))),,yes))
 option = $(if $(call given,$(2)),$(if $(call ignored,$(2)),,--$(1) $(call quoted,$(2))))
 
@@ -40,7 +45,7 @@ batch-job: $(READY) ## The batch story. ROWS= SEED= CORE= TASK= MONTH= INPUT= CO
 	  $(call option,date-format,DATE_FORMAT)
 
 query: $(READY) ## Ask the warehouse: make query SQL="SELECT * FROM sales_rollup LIMIT 5"
-	@$(VENV_PYTHON) -m infra.warehouse query $(if $(SQL),$(call quoted,SQL))
+	@$(VENV_PYTHON) -m infra.warehouse query -- $(if $(value SQL),$(call quoted,SQL))
 
 up: $(READY) ## Start the embedded servers (S3, Kafka) and keep them running
 	@$(VENV_PYTHON) -m infra.stories.platform up

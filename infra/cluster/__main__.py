@@ -12,8 +12,10 @@ import click
 from infra import process
 from infra.cluster.client import Clusters
 from infra.cluster.model import Cluster
+from infra.cluster.request import check_parameters
 from infra.cluster.watch import end_interrupted, state_lines, wait, wait_until_managed
 from infra.contracts import resources
+from infra.contracts.errors import UserError
 from infra.local.servers import servers
 from infra.settings import Settings
 
@@ -79,8 +81,13 @@ def run_job_flow(settings: Settings, request_file: Path) -> None:
 @click.pass_obj
 def add_job_flow_steps(settings: Settings, cluster_id: str, steps_file: Path) -> None:
     """Add steps to a cluster, from a JSON file {"Steps": [...]}."""
-    steps = resources.read_request(steps_file).get("Steps", [])
-    show(Clusters(settings).add_job_flow_steps(JobFlowId=cluster_id, Steps=steps))
+    parameters = {"JobFlowId": cluster_id, **resources.read_request(steps_file)}
+    check_parameters("AddJobFlowSteps", parameters)
+    if parameters["JobFlowId"] != cluster_id:
+        raise UserError(f"{steps_file} is for {parameters['JobFlowId']}, not for {cluster_id}; correct one")
+    if not parameters["Steps"]:
+        raise UserError(f"{steps_file} has no steps; add some to Steps")
+    show(Clusters(settings).add_job_flow_steps(JobFlowId=cluster_id, Steps=parameters["Steps"]))
 
 
 @main.command("cancel-steps")

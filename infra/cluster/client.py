@@ -27,6 +27,7 @@ from infra.contracts.errors import UserError
 from infra.settings import ROOT, Settings
 from infra.supervisor import start_detached
 
+FILE_OPTIONS = ("--py-files", "--files", "--jars", "--archives")  # of spark-submit, comma-separated
 RESERVE_MB = 1024  # of the free memory, for the S3 server, the manager and whoever asked
 
 
@@ -177,23 +178,35 @@ def new_cluster(request: ClusterRequest, raw: dict[str, Any], sizing: Sizing, no
 
 
 def _with_scripts_found(request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The checked request with local scripts by absolute path, since the manager runs elsewhere."""
-    if "Steps" not in request:
-        return request
-    return {**request, "Steps": [_with_script_found(step, folder) for step in request["Steps"]]}
+    """The checked request with local files by absolute path, since the manager runs elsewhere."""
+    found = dict(request)
+    if "Steps" in request:
+        found["Steps"] = [_with_script_found(step, folder) for step in request["Steps"]]
+    if "BootstrapActions" in request:
+        found["BootstrapActions"] = [_with_action_found(item, folder) for item in request["BootstrapActions"]]
+    return found
+
+
+def _with_action_found(action: dict[str, Any], folder: Path) -> dict[str, Any]:
+    script = action["ScriptBootstrapAction"]
+    return {**action, "ScriptBootstrapAction": {**script, "Path": _find(script["Path"], folder)}}
 
 
 def _with_script_found(step: dict[str, Any], folder: Path) -> dict[str, Any]:
-    arguments = step["HadoopJarStep"]["Args"]
-    _, script, _ = spark_arguments(arguments[1:])
-    at = arguments.index(script, 1)
-    found = [*arguments[:at], _find(script, folder), *arguments[at + 1 :]]
-    return {**step, "HadoopJarStep": {**step["HadoopJarStep"], "Args": found}}
+    arguments = list(step["HadoopJarStep"]["Args"])
+    _, script, script_arguments = spark_arguments(arguments[1:])
+    at = len(arguments) - len(script_arguments) - 1
+    arguments[at] = _find(script, folder)
+    for place in range(2, at):
+        if arguments[place - 1] in FILE_OPTIONS:
+            files = arguments[place].split(",")
+            arguments[place] = ",".join(_find(file, folder) for file in files)
+    return {**step, "HadoopJarStep": {**step["HadoopJarStep"], "Args": arguments}}
 
 
 def _find(script: str, folder: Path) -> str:
-    """A local script below the caller's folder, or else below the project; others stay as they are."""
-    if script.startswith(("s3://", "s3a://", "/")):
+    """A local file below the caller's folder, or else below the project; others stay as they are."""
+    if "://" in script or script.startswith("/"):
         return script
     below = [base / script for base in (folder, ROOT)]
     return str(next((path for path in below if path.exists()), below[0]))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from infra import process
@@ -97,9 +98,25 @@ def main(input_: str | None, started: float | None, **options: Any) -> int:
     began = started or time.time()
     console = Console(highlight=False)
     settings = Settings.load()
-    with peak_memory(settings.home) as memory:
+    with only_one(settings), peak_memory(settings.home) as memory:
         story = Story(settings, chosen, console, memory, began)
         return story.tell()
+
+
+@contextmanager
+def only_one(settings: Settings) -> Iterator[None]:
+    """Batch jobs of a home share the lake and the published table: a second one at a time is refused."""
+    folder = settings.home / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "batch-job.lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError("another batch job is running here; wait for it, or set MILLSTREAM_HOME") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Story:
@@ -201,9 +218,9 @@ class Story:
         """Run the request, showing how it goes. Ctrl-C terminates the cluster."""
         with self.watch.part("cluster"):
             cluster_id = clusters.run_job_flow(**request)["JobFlowId"]
-            for note in clusters.read(cluster_id).notes:
-                self.console.print(f"cluster: {note}", style="dim", soft_wrap=True)
             try:
+                for note in clusters.read(cluster_id).notes:
+                    self.console.print(f"cluster: {note}", style="dim", soft_wrap=True)
                 self._follow(clusters, cluster_id)
                 return clusters.read(cluster_id)
             except (KeyboardInterrupt, process.Terminated):

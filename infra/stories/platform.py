@@ -10,6 +10,7 @@ from rich.text import Text
 from infra.cluster.client import Clusters
 from infra.cluster.model import FINAL_CLUSTER_STATES, Cluster
 from infra.cluster.watch import wait_until_over
+from infra.contracts.errors import UserError
 from infra.local import servers
 from infra.local.places import Places
 from infra.process import run_command
@@ -46,9 +47,7 @@ def down(settings: Settings) -> None:
     clusters = Clusters(settings)
     for cluster in running(clusters):
         click.echo(f"terminating {cluster.id} {cluster.name!r}{' (protected)' if cluster.protected else ''}")
-        clusters.set_termination_protection(JobFlowIds=[cluster.id], TerminationProtected=False)
-        clusters.terminate_job_flows(JobFlowIds=[cluster.id])
-        wait_until_over(clusters, cluster.id)
+        end(clusters, cluster.id)
     click.echo("stopped" if servers.down(settings) else "nothing was running")
 
 
@@ -62,6 +61,17 @@ def status(settings: Settings) -> None:
     console.print(_servers(settings))
     found = running(Clusters(settings))
     console.print(_clusters(found) if found else "no cluster is running")
+
+
+def end(clusters: Clusters, cluster_id: str) -> None:
+    """Terminate a cluster, protected or not; one that ends by itself meanwhile is as good."""
+    try:
+        clusters.set_termination_protection(JobFlowIds=[cluster_id], TerminationProtected=False)
+        clusters.terminate_job_flows(JobFlowIds=[cluster_id])
+    except UserError:
+        if not clusters.read(cluster_id).is_over:
+            raise
+    wait_until_over(clusters, cluster_id)
 
 
 def running(clusters: Clusters) -> list[Cluster]:

@@ -144,7 +144,7 @@ def test_wrong_options_start_nothing(home_settings: Settings, arguments: tuple[s
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert word in done.stderr
-    assert not (home_settings.home / "run").exists()
+    assert not home_settings.home.exists()
 
 
 @pytest.mark.slow
