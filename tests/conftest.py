@@ -14,7 +14,7 @@ from infra.settings import Settings
 with warnings.catch_warnings():
     # kafka-python reads its schemas by a function that Python 3.11 deprecated (3.13 took that back).
     warnings.simplefilter("ignore", DeprecationWarning)
-    from infra.local.servers import servers
+    from infra.local.servers import down, servers
 
 
 def settings_of(home: Path) -> Settings:
@@ -32,9 +32,11 @@ def settings_of(home: Path) -> Settings:
 
 
 @pytest.fixture
-def home_settings(tmp_path: Path) -> Settings:
-    """Settings with a home of the test's own; nothing runs in it."""
-    return settings_of(tmp_path / "home")
+def home_settings(tmp_path: Path) -> Iterator[Settings]:
+    """Settings with a home of the test's own; nothing runs in it, also after a test that failed."""
+    settings = settings_of(tmp_path / "home")
+    yield settings
+    down(settings)
 
 
 @pytest.fixture(scope="session")
