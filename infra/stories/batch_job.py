@@ -57,6 +57,8 @@ class Options:
             parse_columns(self.columns)
         if self.month and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", self.month):
             raise UserError(f"MONTH={self.month} is not a month; write it as 2026-10")
+        if self.input and "://" not in self.input and not Path(self.input).expanduser().exists():
+            raise UserError(f"INPUT={self.input} does not exist; give a path or an s3:// prefix")
         if self.input and (self.rows or self.seed is not None):
             raise UserError("INPUT is data of your own; leave out ROWS and SEED, which make data")
         if self.month and (self.rows or self.seed is not None):
@@ -152,12 +154,9 @@ class Story:
         given = self.options.input
         if given is None:
             return f"s3://{self.settings.bucket}/sales/"
-        if given.startswith(("s3://", "s3a://")):
-            return given
-        path = Path(given).expanduser().absolute()
-        if not path.exists():
-            raise UserError(f"INPUT={given} does not exist")
-        return str(path)
+        if "://" in given:
+            return given  # the job knows which schemes it reads, and says so
+        return str(Path(given).expanduser().absolute())
 
     def _request(self, source: str) -> dict[str, Any]:
         """The declared RunJobFlow request with this run's counts and arguments in it."""
