@@ -19,7 +19,7 @@ PLANNING_JVM = f"{SMALL_JVM} -XX:TieredStopAtLevel=1"
 # submissions over HTTP would be 6066 for every cluster, and nobody uses it.
 DAEMON_PORTS = "-Dspark.port.maxRetries=0 -Dspark.master.rest.enabled=false"
 # An executor may live for seconds or scan for minutes: the optimising compiler comes in six times later
-# than by default, which halves the cost of short jobs and leaves long ones as fast (docs/benchmarks.md).
+# than by default, so that a short job pays less for it and a long one is as fast (docs/benchmarks.md).
 EXECUTOR_JVM = (
     f"{SMALL_JVM} -XX:Tier4InvocationThreshold=30000 -XX:Tier4MinInvocationThreshold=5000 "
     "-XX:Tier4CompileThreshold=90000 -XX:Tier4BackEdgeThreshold=400000"
