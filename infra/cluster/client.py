@@ -40,7 +40,7 @@ class Clusters:
 
     def run_job_flow(self, **request: Any) -> dict[str, Any]:
         """Create a cluster and return its id at once; it comes up in a process of its own."""
-        self.check_request(request)
+        parse(request)  # a request of the wrong shape is refused before its files are looked for
         request = _with_scripts_found(request, Path.cwd())
         parsed, sizing = self.check_request(request)
         if not self._settings.s3_endpoint:

@@ -31,7 +31,7 @@ def batch_figures(
     pointer: str,
 ) -> tuple[BatchFigures, pa.Table]:
     """report.json of a finished run (without the report's own path), and the rollup that it is about."""
-    store = ObjectStore(settings)
+    store, warehouse = ObjectStore(settings), Warehouse(settings)
     rollup_figures = json.loads(store.get(pointer))
     rollup = read_parquet(store, rollup_figures["table"])
     steps_s = sum((step.ended_at or 0) - (step.started_at or 0) for step in cluster.steps)
@@ -55,9 +55,9 @@ def batch_figures(
         "output": rollup_figures["table"],
         "rejected": rollup_figures["rejected"],
         "warehouse": {
-            "path": str(settings.home / "warehouse.duckdb"),
+            "path": str(warehouse.path),
             "table": TABLE,
-            "rows": Warehouse(settings).query(f"SELECT count(*) AS n FROM {TABLE}")["n"][0].as_py(),
+            "rows": warehouse.query(f"SELECT count(*) AS n FROM {TABLE}")["n"][0].as_py(),
         },
         "logs": cluster.log_folder or "",
         "report": "",

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from infra import process
 from infra.cluster.client import Clusters
-from infra.cluster.model import Cluster, new_id
+from infra.cluster.model import Cluster, Step, new_id
 from infra.cluster.watch import StepProgress, end_interrupted, is_settled
 from infra.contracts import resources
 from infra.contracts.columns import parse_columns
@@ -270,7 +270,7 @@ class Story:
         return process.EXIT_FAILED
 
 
-def _step(cluster: Cluster, step_id: str) -> Any:
+def _step(cluster: Cluster, step_id: str) -> Step:
     step = cluster.step(step_id)
     assert step is not None
     return step
