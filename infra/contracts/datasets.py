@@ -1,0 +1,80 @@
+"""The names that a data set of card transactions has everywhere: streams, prefixes in S3, groups."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+LABEL_DELAY = timedelta(days=7)
+"""How long after a fraud its label comes."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set in a bucket. `id` is empty for the default one (the names in streams.json), else 8 hex."""
+
+    bucket: str
+    id: str = ""
+
+    def stream(self, name: str) -> str:
+        """The stream of this data set for a name in streams.json."""
+        return f"{name}-{self.id}" if self.id else name
+
+    def group(self, name: str) -> str:
+        """A consumer group of this data set."""
+        return self.stream(name)
+
+    def archive(self, name: str) -> str:
+        """Where a stream's archive lies: history and what was delivered."""
+        return f"s3://{self.bucket}/{self.stream(name)}/"
+
+    def history(self, name: str) -> str:
+        """The part of the archive that is older than the first live record, one object a day."""
+        return f"{self.archive(name)}history/"
+
+    def source(self, name: str) -> str:
+        """The data set itself, to be played: `transactions` or `labels`, one object a day (of event time)."""
+        return f"s3://{self.bucket}/datasets/{self._folder}/{name}/"
+
+    @property
+    def manifest(self) -> str:
+        """What the source holds, as JSON; written last."""
+        return f"s3://{self.bucket}/datasets/{self._folder}/manifest.json"
+
+    @property
+    def models(self) -> str:
+        """Models, each in a folder named by its version; `model.json` is written last."""
+        return f"s3://{self.bucket}/models/{self._folder}/"
+
+    @property
+    def terminal_risk(self) -> str:
+        """The terminals' tables, one object for each as-of time: see `terminal_table`."""
+        return f"s3://{self.bucket}/terminal-risk/{self._folder}/"
+
+    def terminal_table(self, as_of: datetime) -> str:
+        """The table of an as-of time (UTC)."""
+        return f"{self.terminal_risk}as_of={as_of:%Y%m%dT%H%M}Z.parquet"
+
+    @property
+    def snapshots(self) -> str:
+        """The scorers' snapshots of card windows."""
+        return f"s3://{self.bucket}/card-windows/{self._folder}/"
+
+    @property
+    def _folder(self) -> str:
+        return self.id or "default"
+
+
+def data_set_id(what: Mapping[str, Any]) -> str:
+    """The id of a data set that is not the default: 8 hex digits of the hash of what defines it."""
+    text = json.dumps(what, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def day_object(prefix: str, day: str) -> str:
+    """The object of a day (YYYY-MM-DD) below a `source` or `history` prefix."""
+    return f"{prefix}day={day}/part.parquet"
