@@ -71,8 +71,8 @@ class Supervisor:
         """Start a child with its output appended to `log` (and its errors to `errors`, if given).
 
         Without a log it writes where this process writes. `death_signal` is what it gets when this
-        process dies: SIGKILL for one that may not heed SIGTERM. Raises OSError when the command can't
-        be started.
+        process dies: SIGKILL for one that may not heed SIGTERM. It is in a process group of its own, so
+        Ctrl-C at the terminal reaches this process alone. Raises OSError when it can't be started.
         """
         mark = f"{self.mark}/{name}"
         parent = os.getpid()
@@ -93,6 +93,7 @@ class Supervisor:
                 stdout=output,
                 stderr=error_output if log else None,
                 preexec_fn=die_with_parent,
+                process_group=0,
             )
         child = Child(name, mark, process)
         self.children[name] = child

@@ -5,37 +5,33 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from infra import process
 from infra.cluster.client import Clusters
-from infra.cluster.model import Cluster, Step, new_id
-from infra.cluster.watch import StepProgress, end_interrupted, is_settled
+from infra.cluster.model import Cluster
 from infra.contracts import resources
 from infra.contracts.columns import parse_columns
 from infra.contracts.errors import UserError
 from infra.local.servers import servers
 from infra.memory import PeakMemory, peak_memory
 from infra.objects import ObjectStore
-from infra.progress import progress
 from infra.report.batch import write_batch_report
 from infra.report.terminal import summary
 from infra.settings import ROOT, Settings
 from infra.stories.batch_figures import batch_figures
+from infra.stories.cluster_run import failure, run_cluster
+from infra.stories.run import Stopwatch, only_one, run_name
 from infra.supervisor import Supervisor
 
 REQUEST = ROOT / "infra" / "resources" / "clusters" / "sales-rollup.json"
 DEFAULT_ROWS, DEFAULT_SEED = 2_000_000, 7
-POLL_S = 0.2
+JOB = "batch-job"
 
 
 @dataclass(frozen=True)
@@ -70,19 +66,6 @@ class Options:
                 raise UserError(f"{name} must be at least {least}, not {value}")
 
 
-class Stopwatch:
-    """Seconds that each named part took."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        yield
-        self.seconds[name] = round(time.monotonic() - started, 2)
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--rows", type=int, help=f"Sales to generate (default {DEFAULT_ROWS:,}).")
 @click.option("--seed", type=int, help=f"Seed of the generator (default {DEFAULT_SEED}).")
@@ -100,25 +83,9 @@ def main(input_: str | None, started: float | None, **options: Any) -> int:
     began = started or time.time()
     console = Console(highlight=False)
     settings = Settings.load()
-    with only_one(settings), peak_memory(settings.home) as memory:
+    with only_one(settings, JOB), peak_memory(settings.home) as memory:
         story = Story(settings, chosen, console, memory, began)
         return story.tell()
-
-
-@contextmanager
-def only_one(settings: Settings) -> Iterator[None]:
-    """Batch jobs of a home share the lake and the published table: a second one at a time is refused."""
-    folder = settings.home / "run"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "batch-job.lock", blocking=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise UserError("another batch job is running here; wait for it, or set MILLSTREAM_HOME") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class Story:
@@ -131,9 +98,8 @@ class Story:
         self.settings = settings
         self.watch = Stopwatch()
         self.watch.seconds["setup"] = round(time.time() - began, 2)
-        at = datetime.fromtimestamp(began, UTC)
-        self.run = f"{at:%Y%m%dT%H%M%SZ}-{new_id('').lower()[:4]}"
-        self.supervisor = Supervisor(f"batch-job-{self.run}")
+        self.run = run_name(began)
+        self.supervisor = Supervisor(f"{JOB}-{self.run}")
 
     def tell(self) -> int:
         """The whole story; its exit code."""
@@ -146,7 +112,8 @@ class Story:
             self.console.print(f"S3: {live.s3_endpoint} ({where})")
             with self.watch.part("data"):
                 self._data(live, source)
-            cluster = self._cluster(Clusters(live), request)
+            with self.watch.part("cluster"):
+                cluster = run_cluster(Clusters(live), request, self.console)
             return self._report(live, cluster, source)
 
     def _source(self) -> str:
@@ -213,44 +180,12 @@ class Story:
         if code:
             raise UserError(f"the sales could not be generated (exit code {code}, see above)")
 
-    def _cluster(self, clusters: Clusters, request: dict[str, Any]) -> Cluster:
-        """Run the request, showing how it goes. Ctrl-C terminates the cluster."""
-        with self.watch.part("cluster"):
-            cluster_id = clusters.run_job_flow(**request)["JobFlowId"]
-            try:
-                for note in clusters.read(cluster_id).notes:
-                    self.console.print(f"cluster: {note}", style="dim", soft_wrap=True)
-                self._follow(clusters, cluster_id)
-                return clusters.read(cluster_id)
-            except (KeyboardInterrupt, process.Terminated):
-                end_interrupted(clusters, cluster_id)
-                raise
-
-    def _follow(self, clusters: Clusters, cluster_id: str) -> None:
-        """Progress of the start, of each step and of the end, one line each."""
-        with progress(self.console, "cluster start") as update:
-            while (cluster := clusters.read(cluster_id)).ready_at is None and not cluster.is_over:
-                up = sum(node.ready_at is not None for node in cluster.instances)
-                update(up / len(cluster.instances), f"{cluster_id} {cluster.state.lower()}")
-                time.sleep(POLL_S)
-            update(1.0, f"{cluster_id}, {len(cluster.instances)} nodes")
-        asked = StepProgress()
-        for step in cluster.steps:
-            with progress(self.console, f"step: {step.name}") as update:
-                while not (step := _step(clusters.read(cluster_id), step.id)).is_over:
-                    update(*(asked.of(step) if step.ui_port else (-1.0, step.state.lower())))
-                    time.sleep(POLL_S)
-                update(1.0, step.state.lower())
-        with progress(self.console, "termination") as update:
-            while not is_settled(cluster := clusters.read(cluster_id)):
-                time.sleep(POLL_S)
-            update(1.0, cluster.state.lower().replace("_", " "))
-
     def _report(self, live: Settings, cluster: Cluster, source: str) -> int:
         """Say what came of it: the report, or which step failed and where its logs are."""
-        failed = [step for step in cluster.steps if step.state == "FAILED"]
-        if failed or cluster.state != "TERMINATED":
-            return self._failed(cluster)
+        failed = failure(cluster)
+        if failed:
+            click.echo(f"error: {failed}", err=True)
+            return process.EXIT_FAILED
         figures, rollup = batch_figures(
             live, cluster, run=self.run, began=self.began, seconds=self.watch.seconds,
             peak_memory=self.memory.peak, source=source, pointer=f"{self._output()}latest.json",
@@ -259,21 +194,6 @@ class Story:
         self.console.print(summary(figures, rollup))
         self.console.print(f"report: {path}", soft_wrap=True)
         return 0
-
-    def _failed(self, cluster: Cluster) -> int:
-        failed = next((step for step in cluster.steps if step.state == "FAILED"), None)
-        what = f"step {failed.name!r}: {failed.failure}" if failed else cluster.message
-        if failed and failed.exit_code == process.EXIT_USER_ERROR:
-            raise UserError(failed.failure)
-        place = f"{cluster.log_folder}steps/{failed.id}/" if failed else cluster.log_folder
-        click.echo(f"error: {what} (cluster {cluster.id} {cluster.state}; logs: {place})", err=True)
-        return process.EXIT_FAILED
-
-
-def _step(cluster: Cluster, step_id: str) -> Step:
-    step = cluster.step(step_id)
-    assert step is not None
-    return step
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""What every story's run needs: to be the only one of its kind, a name, and the time of its parts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from filelock import FileLock, Timeout
+
+from infra.cluster.model import new_id
+from infra.contracts.errors import UserError
+from infra.settings import Settings
+
+
+class Stopwatch:
+    """Seconds that each named part took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Time the block; a part that comes again adds up."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - started, 2)
+
+
+@contextmanager
+def only_one(settings: Settings, job: str) -> Iterator[None]:
+    """Runs of a job share its data and what it publishes, so a second one of a home is refused.
+
+    `job` is the make target's name. Raises UserError.
+    """
+    folder = settings.home / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{job}.lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        name = job.replace("-", " ")
+        raise UserError(f"another {name} is running here; wait for it, or set MILLSTREAM_HOME") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def run_name(began: float) -> str:
+    """A name for a run that began at a time (seconds since 1970): unique, sorted by time."""
+    return f"{datetime.fromtimestamp(began, UTC):%Y%m%dT%H%M%SZ}-{new_id('').lower()[:4]}"

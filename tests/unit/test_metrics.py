@@ -1,0 +1,57 @@
+"""Metrics as Prometheus and the live view read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from infra.metrics import METRICS, Metrics, noted
+from tests.conftest import settings_of
+
+
+def test_what_is_counted_is_served(tmp_path: Path) -> None:
+    """A counter, a gauge and a histogram come out under their names; the address is noted while served."""
+    settings = settings_of(tmp_path)
+    metrics = Metrics("scorer-0")
+    metrics.count("decisions_total", 3, action="review")
+    metrics.set("shards_paused", 2)
+    metrics.observe("decision_latency_seconds", 0.04)
+    with metrics.serve(settings, lambda: None) as address:
+        assert noted(tmp_path) == {"scorer-0": address}
+        lines = urllib3.request("GET", f"{address}/metrics").data.decode().splitlines()
+        assert 'millstream_decisions_total{action="review"} 3.0' in lines
+        assert "millstream_shards_paused 2.0" in lines
+        assert 'millstream_decision_latency_seconds_bucket{le="0.03"} 0.0' in lines
+        assert 'millstream_decision_latency_seconds_bucket{le="0.05"} 1.0' in lines
+    assert noted(tmp_path) == {}
+
+
+def test_health_says_what_is_wrong(tmp_path: Path) -> None:
+    """/healthz follows the process: 200 while all is well, 503 with the reason when not."""
+    wrong: list[str] = []
+    with Metrics("delivery").serve(settings_of(tmp_path), lambda: wrong[0] if wrong else None) as address:
+        assert urllib3.request("GET", f"{address}/healthz").status == 200
+        wrong.append("S3 has not answered for 30 s")
+        answer = urllib3.request("GET", f"{address}/healthz")
+        assert (answer.status, answer.data) == (503, b"S3 has not answered for 30 s")
+
+
+def test_an_unknown_metric_is_a_mistake() -> None:
+    """Only what the table declares can be counted, with just its labels."""
+    with pytest.raises(KeyError):
+        Metrics("x").count("made_up_total")
+    with pytest.raises(ValueError, match="label"):
+        Metrics("x").count("decisions_total", colour="red")
+    assert all(metric.meaning and metric.name == name for name, metric in METRICS.items())
+
+
+def test_a_note_of_a_dead_process_is_left_out(tmp_path: Path) -> None:
+    """A process that was killed could not remove its note."""
+    folder = tmp_path / "run" / "metrics"
+    folder.mkdir(parents=True)
+    (folder / "scorer-0-4194999.json").write_text(
+        '{"process": "scorer-0", "pid": 4194999, "address": "http://127.0.0.1:1"}'
+    )
+    assert noted(tmp_path) == {}
