@@ -1,7 +1,7 @@
 # The only door: every target sets up what it needs. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup batch-job up down status query check format test test-full lock clean
+.PHONY: help setup batch-job stream-demo reconcile up down status query check format test test-full lock clean
 .DELETE_ON_ERROR:
 
 STARTED := $(shell date +%s)
@@ -20,6 +20,12 @@ quoted = '$(subst ','\'',$(subst $(newline), ,$(value $(1))))'
 given = $(and $(value $(1)),$(filter command environment,$(firstword $(origin $(1)))))
 ignored = $(if $(filter COLUMNSenvironment,$(1)$(origin $(1))),$(if $(findstring =,$(value $(1))),,yes))
 option = $(if $(call given,$(2)),$(if $(call ignored,$(2)),,--$(1) $(call quoted,$(2))))
+
+# A variable that no target knows would be passed over in silence. Settings may be given to make too.
+KNOWN := PYTHON SQL ROWS SEED CORE TASK MONTH INPUT COLUMNS DATE_FORMAT RATE SECONDS SHARDS SCORERS HISTORY FRESH
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+UNKNOWN := $(filter-out $(KNOWN) MILLSTREAM_% AWS_% KAFKA_% MAKE%,$(GIVEN))
+$(if $(UNKNOWN),$(error there is no variable $(firstword $(UNKNOWN)); the variables are $(KNOWN)))
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -43,6 +49,16 @@ batch-job: $(READY) ## The batch story. ROWS= SEED= CORE= TASK= MONTH= INPUT= CO
 	  $(call option,rows,ROWS) $(call option,seed,SEED) $(call option,core,CORE) $(call option,task,TASK) \
 	  $(call option,month,MONTH) $(call option,input,INPUT) $(call option,columns,COLUMNS) \
 	  $(call option,date-format,DATE_FORMAT)
+
+stream-demo: $(READY) ## The streaming story. RATE= SECONDS= SHARDS= SCORERS= FRESH=1 INPUT= COLUMNS= HISTORY=
+	@$(VENV_PYTHON) -m infra.stories.stream_demo --started $(STARTED) \
+	  $(call option,rate,RATE) $(call option,seconds,SECONDS) $(call option,shards,SHARDS) \
+	  $(call option,scorers,SCORERS) $(call option,fresh,FRESH) $(call option,input,INPUT) \
+	  $(call option,columns,COLUMNS) $(call option,history,HISTORY)
+
+reconcile: $(READY) ## Recompute every feature and score from the archive and compare. INPUT= SHARDS=
+	@$(VENV_PYTHON) -m infra.stories.reconcile --started $(STARTED) \
+	  $(call option,input,INPUT) $(call option,columns,COLUMNS) $(call option,history,HISTORY) $(call option,shards,SHARDS)
 
 query: $(READY) ## Ask the warehouse: make query SQL="SELECT * FROM sales_rollup LIMIT 5"
 	@$(VENV_PYTHON) -m infra.warehouse query -- $(if $(value SQL),$(call quoted,SQL))

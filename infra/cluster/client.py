@@ -23,6 +23,7 @@ from infra.cluster.model import Cluster, Instance, new_id
 from infra.cluster.operations import make_steps
 from infra.cluster.request import SPARK_VERSION, ClusterRequest, parse, parse_steps, spark_arguments
 from infra.cluster.sizing import Sizing, plan
+from infra.contracts import resources
 from infra.contracts.errors import UserError
 from infra.settings import ROOT, Settings
 from infra.supervisor import start_detached
@@ -109,7 +110,11 @@ class Clusters:
         return {"Cluster": views.description(self.read(ClusterId))}
 
     def list_clusters(self, *, ClusterStates: Sequence[str] = ()) -> dict[str, Any]:
-        """All clusters, newest first, or those in some states."""
+        """All clusters, newest first, or those in some states. Raises UserError for one that AWS has not."""
+        states = resources.input_shape("emr", "ListClusters").members["ClusterStates"].member.enum
+        for state in ClusterStates:
+            if state not in states:
+                raise UserError(f"{state!r} is not a state of a cluster; they are {', '.join(states)}")
         found = [read_or_finish(journal, self._settings) for journal in journals(self._settings.home)]
         found.sort(key=lambda cluster: cluster.created_at, reverse=True)
         chosen = [cluster for cluster in found if not ClusterStates or cluster.state in ClusterStates]

@@ -119,7 +119,9 @@ def _too_large(workers: int, available_mb: int) -> str:
     each = total_mb(1, MINIMUM_HEAP_MB, 0) - total_mb(0, 0, 0)
     most = (available_mb - total_mb(0, 0, MINIMUM_HEAP_MB)) // each
     fits = (
-        f"at most {most} CORE + TASK nodes fit; lower InstanceCount" if most > 0 else "not one CORE node fits"
+        f"at most {most} CORE + TASK nodes fit; lower InstanceCount (make: CORE=, TASK=)"
+        if most > 0
+        else "not one CORE node fits"
     )
     return (
         f"{workers + 1} nodes need {needed:,} MB and {max(0, available_mb):,} MB are free: {fits}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import time
@@ -26,7 +27,7 @@ from infra.report.terminal import summary
 from infra.settings import ROOT, Settings
 from infra.stories.batch_figures import batch_figures
 from infra.stories.cluster_run import failure, run_cluster
-from infra.stories.run import Stopwatch, only_one, run_name
+from infra.stories.run import Stopwatch, Variable, only_one, run_name
 from infra.supervisor import Supervisor
 
 REQUEST = ROOT / "infra" / "resources" / "clusters" / "sales-rollup.json"
@@ -66,15 +67,18 @@ class Options:
                 raise UserError(f"{name} must be at least {least}, not {value}")
 
 
+variable = functools.partial(click.option, cls=Variable)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--rows", type=int, help=f"Sales to generate (default {DEFAULT_ROWS:,}).")
-@click.option("--seed", type=int, help=f"Seed of the generator (default {DEFAULT_SEED}).")
-@click.option("--core", type=int, help="Core nodes (default as in the request: 2).")
-@click.option("--task", type=int, help="Task nodes, on spot (default as in the request: 1).")
-@click.option("--month", help="Roll up the season of this month only, e.g. 2026-10.")
-@click.option("--input", "input_", help="Sales of your own: a path or s3:// prefix, Parquet or CSV.")
-@click.option("--columns", help="What the columns are: 'sold_at=Order Date,amount=Sales,...'.")
-@click.option("--date-format", help="How dates are written, as a Spark pattern, epoch_s or epoch_ms.")
+@variable("--rows", type=int, help=f"Sales to generate (default {DEFAULT_ROWS:,}).")
+@variable("--seed", type=int, help=f"Seed of the generator (default {DEFAULT_SEED}).")
+@variable("--core", type=int, help="Core nodes (default as in the request: 2).")
+@variable("--task", type=int, help="Task nodes, on spot (default as in the request: 1).")
+@variable("--month", help="Roll up the season of this month only, e.g. 2026-10.")
+@variable("--input", "input_", help="Sales of your own: a path or s3:// prefix, Parquet or CSV.")
+@variable("--columns", help="What the columns are: 'sold_at=Order Date,amount=Sales,...'.")
+@variable("--date-format", help="How dates are written, as a Spark pattern, epoch_s or epoch_ms.")
 @click.option("--started", type=float, help="When the command began (seconds since 1970).", hidden=True)
 def main(input_: str | None, started: float | None, **options: Any) -> int:
     """Generate or take sales, aggregate them on a transient Spark cluster, load the warehouse, report."""

@@ -7,11 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+import click
 from filelock import FileLock, Timeout
 
 from infra.cluster.model import new_id
 from infra.contracts.errors import UserError
 from infra.settings import Settings
+
+
+class Variable(click.Option):
+    """An option that its user gives as a variable of make, which errors name."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """ROWS for --rows."""
+        return (self.name or "").strip("_").upper()
 
 
 class Stopwatch:
