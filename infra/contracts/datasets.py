@@ -22,7 +22,8 @@ class DataSet:
 
     def stream(self, name: str) -> str:
         """The stream of this data set for a name in streams.json."""
-        return f"{name}-{self.id}" if self.id else name
+        base, dot, kind = name.partition(".")  # transactions.dead-letter
+        return f"{base}-{self.id}{dot}{kind}" if self.id else name
 
     def group(self, name: str) -> str:
         """A consumer group of this data set."""

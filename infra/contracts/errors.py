@@ -1,4 +1,4 @@
-"""The one error that is a user's mistake."""
+"""The kinds of failure: a user's mistake, a bad record, a passing trouble. Anything else is a bug."""
 
 
 class UserError(Exception):
@@ -6,3 +6,18 @@ class UserError(Exception):
 
     Every entry point prints it without a traceback and exits with 2; anything else is a bug.
     """
+
+
+class PoisonRecordError(Exception):
+    """A record that can never be used, however often it is tried; its owner sets it aside.
+
+    The text is the reason, in one line.
+    """
+
+
+class TransientError(Exception):
+    """Something that may work a moment later: tried again with backoff, up to a limit."""
+
+
+class TooManyBadRecordsError(Exception):
+    """So many bad records in a row that the stream itself is wrong; the consumer stops before draining it."""

@@ -16,7 +16,8 @@ from infra.local.places import Places
 from infra.local.ports import HOST, free_ports, is_open
 from infra.local.service import Node, Service
 from infra.settings import Settings
-from infra.streams import KafkaUnavailableError, ready_brokers
+from infra.streams.brokers import ready_brokers
+from infra.streams.errors import KafkaUnavailableError
 
 NAME = "kafka"
 START_WITHIN_S = 90.0

@@ -18,7 +18,8 @@ from infra.local.places import Places
 from infra.local.service import ServiceState
 from infra.objects import ObjectStore, StoreUnavailableError
 from infra.settings import Settings
-from infra.streams import KafkaUnavailableError, ready_brokers
+from infra.streams.brokers import ready_brokers
+from infra.streams.errors import KafkaUnavailableError
 from infra.wire import Message
 
 EVERYTHING = (s3.NAME, kafka.NAME)

@@ -28,7 +28,8 @@ from infra.local.s3 import GRPC_OFFSET
 from infra.local.servers import down, lifeline, servers, status, up
 from infra.objects import ObjectStore
 from infra.settings import ROOT, Settings
-from infra.streams import KafkaUnavailableError, ready_brokers
+from infra.streams.brokers import ready_brokers
+from infra.streams.errors import KafkaUnavailableError
 from infra.supervisor import is_running, marked
 
 # Prints its endpoint once it is inside the block, and leaves it when its standard input ends.

@@ -1,4 +1,4 @@
-"""Streams in Kafka: so far, whether a cluster answers. The only importer of kafka."""
+"""Whether a Kafka cluster answers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from kafka.cluster import collect_hosts
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
-
-class KafkaUnavailableError(Exception):
-    """No broker of the cluster answered in time."""
+from infra.streams.errors import KafkaUnavailableError
 
 
 def ready_brokers(bootstrap_servers: str, timeout_s: float = 5.0) -> int:

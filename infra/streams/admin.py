@@ -1,0 +1,205 @@
+"""Makes, describes, grows and deletes streams; where their shards and consumer groups stand."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
+from kafka.errors import (
+    GroupIdNotFoundError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+)
+from tenacity import retry, retry_if_not_result, stop_after_delay, wait_fixed
+
+from infra.streams.consumer import StreamConsumer
+from infra.streams.errors import KafkaUnavailableError
+from infra.streams.producer import REQUEST_BYTES
+from infra.streams.records import Record, Shard
+
+HOUR_MS = 3_600_000
+SETTLE_S = 20
+LOOK_BACK = 200
+
+
+@dataclass(frozen=True)
+class StreamDescription:
+    """A stream as it is: `topic_id` is another one after it was deleted and made anew."""
+
+    name: str
+    topic_id: str
+    shards: int
+    retention_hours: int
+
+
+class StreamAdmin:
+    """Administers the streams of one Kafka cluster. Use as a context manager."""
+
+    def __init__(self, servers: str) -> None:
+        """`servers` is "host:port,...". Raises KafkaUnavailableError when none answers."""
+        self._servers = servers
+        try:
+            self._admin = KafkaAdminClient(bootstrap_servers=servers.split(","), client_id="millstream-admin")
+        except KafkaError as error:
+            raise KafkaUnavailableError(f"no Kafka broker answers at {servers}") from error
+
+    def __enter__(self) -> StreamAdmin:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._admin.close()
+
+    def describe(self, stream: str) -> StreamDescription | None:
+        """The stream, or None if there is none."""
+        (topic,) = self._admin.describe_topics([stream])
+        if topic["error_code"]:
+            return None
+        resource = ConfigResource(ConfigResourceType.TOPIC, stream, {"retention.ms": None})
+        configs = self._admin.describe_configs([resource], config_filter="all")
+        retention = int(configs["topic"][stream]["retention.ms"]["value"])
+        topic_id = UUID(str(topic["topic_id"]))
+        return StreamDescription(stream, str(topic_id), len(topic["partitions"]), retention // HOUR_MS)
+
+    def create(self, stream: str, shards: int, retention_hours: int) -> None:
+        """Make a stream and wait until it can be used; one that exists is left as it is.
+
+        With three brokers or more each record is on three of them and acknowledged by two.
+        """
+        copies = 3 if len(self._admin.describe_cluster()["brokers"]) >= 3 else 1
+        configs = {
+            "retention.ms": str(retention_hours * HOUR_MS),
+            "max.message.bytes": str(REQUEST_BYTES),
+            "message.timestamp.type": "CreateTime",
+            "min.insync.replicas": str(min(2, copies)),
+        }
+        topic = {"num_partitions": shards, "replication_factor": copies, "configs": configs}
+        with contextlib.suppress(TopicAlreadyExistsError):
+            self._admin.create_topics({stream: topic})
+        self._admin.wait_for_topics([stream], timeout_ms=SETTLE_S * 1000)
+
+    def grow(self, stream: str, shards: int) -> None:
+        """Raise the number of shards. Keys are spread anew: no consumer may be reading meanwhile."""
+        self._admin.create_partitions({stream: shards})
+
+    def set_retention(self, stream: str, hours: int) -> None:
+        """Change how long records are kept."""
+        configs = {"retention.ms": str(hours * HOUR_MS)}
+        self._admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, stream, configs)])
+
+    def delete(self, streams: Iterable[str]) -> None:
+        """Delete streams with all that is in them, and wait until they are gone; absent ones are no error."""
+        for stream in streams:
+            with contextlib.suppress(UnknownTopicOrPartitionError):
+                self._admin.delete_topics([stream])
+            self._wait_until_gone(stream)
+
+    def shards(self, stream: str) -> list[Shard]:
+        """The shards of a stream; empty if there is none."""
+        found = self.describe(stream)
+        return [Shard(stream, number) for number in range(found.shards)] if found else []
+
+    def offsets(self, stream: str) -> dict[Shard, tuple[int, int]]:
+        """For each shard its log's first offset and the one after its last record."""
+        shards = self.shards(stream)
+        first, end = (self._offsets(shards, spec) for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST))
+        return {shard: (first[shard], end[shard]) for shard in shards}
+
+    def last_record(self, shard: Shard) -> Record | None:
+        """The last committed record of a shard, or None if it holds none."""
+        return self.last_records([shard]).get(shard)
+
+    def last_records(self, shards: Sequence[Shard]) -> dict[Shard, Record]:
+        """The last committed record of each shard that has one."""
+        with _reading(self._servers, shards) as consumer:
+            begins, ends = consumer.beginning_offsets(shards), consumer.end_offsets(shards)
+            found: dict[Shard, Record] = {}
+            # The offsets before the end may be those of a transaction's marks: look further back then.
+            back = 1
+            while waiting := [s for s in shards if s not in found and ends[s] - back / LOOK_BACK > begins[s]]:
+                starts = {shard: max(begins[shard], ends[shard] - back) for shard in waiting}
+                found |= _last_of(consumer, starts, ends)
+                back *= LOOK_BACK
+            return found
+
+    def group_members(self, group: str) -> int:
+        """How many consumers are in a group now."""
+        try:
+            described = self._admin.describe_groups([group])
+        except GroupIdNotFoundError:
+            return 0
+        return len(described[group]["members"])
+
+    def groups_reading(self, stream: str) -> list[str]:
+        """The groups with a member that reads this stream now."""
+        names = [group["group_id"] for group in self._admin.list_groups()]
+        return sorted(name for name in names if stream in self._read_by(name))
+
+    def group_offsets(self, group: str) -> dict[Shard, int]:
+        """The committed offset of each shard that a group has read."""
+        try:
+            found: Mapping[TopicPartition, Any] = self._admin.list_group_offsets([group])[group]
+        except GroupIdNotFoundError:
+            return {}
+        return {Shard(*where): item.offset for where, item in found.items() if item.offset >= 0}
+
+    def delete_groups(self, groups: Iterable[str]) -> None:
+        """Forget groups and their committed offsets; absent ones are no error."""
+        for group in groups:
+            with contextlib.suppress(GroupIdNotFoundError):
+                self._admin.delete_groups([group])
+
+    def _offsets(self, shards: Sequence[Shard], spec: Any) -> dict[Shard, int]:
+        wanted = {TopicPartition(*shard): spec for shard in shards}
+        found = self._admin.list_partition_offsets(wanted) if wanted else {}
+        return {Shard(*where): item.offset for where, item in found.items()}
+
+    def _read_by(self, group: str) -> set[str]:
+        """The streams that members of a group are assigned shards of, or have subscribed to."""
+        members = self._admin.describe_groups([group])[group]["members"]
+        streams: set[str] = set()
+        for member in members:
+            metadata = member.get("member_metadata") or {}
+            if isinstance(metadata, Mapping):
+                streams.update(metadata.get("topics") or [])
+        return streams
+
+    def _wait_until_gone(self, stream: str) -> None:
+        @retry(
+            retry=retry_if_not_result(lambda found: found is None),
+            wait=wait_fixed(0.1),
+            stop=stop_after_delay(SETTLE_S),
+        )
+        def look() -> StreamDescription | None:
+            return self.describe(stream)
+
+        look()
+
+
+@contextlib.contextmanager
+def _reading(servers: str, shards: Sequence[Shard]) -> Iterator[StreamConsumer]:
+    consumer = StreamConsumer(servers, streams=[], group=None, client_id="millstream-admin-reader")
+    try:
+        consumer.assign(shards)
+        yield consumer
+    finally:
+        consumer.close()
+
+
+def _last_of(
+    consumer: StreamConsumer, starts: Mapping[Shard, int], ends: Mapping[Shard, int]
+) -> dict[Shard, Record]:
+    """The last record of each shard at or after its start."""
+    found: dict[Shard, Record] = {}
+    consumer.assign(starts)
+    for shard, offset in starts.items():
+        consumer.seek(shard, offset)
+    while any(consumer.position(shard) < ends[shard] for shard in starts):
+        for shard, records in consumer.poll(0.2, 5000).items():
+            found[shard] = records[-1]
+    return found
