@@ -1,0 +1,295 @@
+"""Puts a data set into S3: its source to be played, the history before its live part, a manifest.
+
+`python -m producers.dataset --live 300000` (the simulator) or `--input FILE --columns ...` (data of your
+own). Days that are there are never changed; a longer run only adds some.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from infra.contracts.datasets import LABEL_DELAY, DataSet, data_set_id, day_object
+from infra.contracts.events import Label, Transaction, arrow_schema
+from infra.objects import ObjectStore
+from infra.process import run_command
+from infra.progress import Update, progress
+from infra.settings import Settings
+from infra.streams.admin import StreamAdmin
+from producers import own_transactions, simulator
+from producers.simulator import World, days_to_simulate
+
+DEFAULT_SHARDS = 8
+HISTORY_DAYS = 129
+"""Days 0 to 128 of the simulator are history; day 129, 2018-08-08, is the first to be played."""
+SPARE_DAYS = 2
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a data set's source holds. Times are RFC 3339 in UTC; days before `until` are there."""
+
+    id: str
+    kind: str
+    definition: dict[str, Any]
+    shards: int
+    first_day: str
+    live_from: str
+    until: str
+    transactions: int
+    live_transactions: int
+
+
+def read_manifest(store: ObjectStore, data_set: DataSet) -> Manifest | None:
+    """A data set's manifest, or None while it has none."""
+    try:
+        return Manifest(**json.loads(store.get(data_set.manifest)))
+    except FileNotFoundError:
+        return None
+
+
+def simulated(bucket: str, world: World, shards: int) -> tuple[DataSet, dict[str, Any]]:
+    """The data set of a simulated world on a number of shards, and what defines it."""
+    definition = {"kind": "simulator", **asdict(world), "shards": shards}
+    default = {"kind": "simulator", **asdict(World()), "shards": DEFAULT_SHARDS}
+    return DataSet(bucket, "" if definition == default else data_set_id(definition)), definition
+
+
+def prepare_simulated(
+    store: ObjectStore, data_set: DataSet, definition: dict[str, Any], world: World, live: int, update: Update
+) -> Manifest:
+    """Make the source hold at least `live` transactions to be played; returns its manifest."""
+    found = read_manifest(store, data_set)
+    if found is not None and found.live_transactions >= live:
+        return found
+    # The first guess is by the mean of the simulator: two a day for each customer, of which some are dropped.
+    days = HISTORY_DAYS + SPARE_DAYS + int(live / (1.9 * world.customers))
+    while True:
+        update(0.0, f"simulating {days} days")
+        table = _simulated_table(world, days, update)
+        live_from = simulator.BEGIN + timedelta(days=HISTORY_DAYS)
+        played = _count_from(table, live_from)
+        if played >= live:
+            break
+        days += SPARE_DAYS + int((live - played) / (1.9 * world.customers))
+    manifest = Manifest(
+        id=data_set.id, kind="simulator", definition=definition, shards=definition["shards"],
+        first_day=f"{simulator.BEGIN:%Y-%m-%d}", live_from=_iso(live_from),
+        until=_iso(simulator.BEGIN + timedelta(days=days)),
+        transactions=len(table), live_transactions=played,
+    )  # fmt: skip
+    _write(store, data_set, table, manifest, found, update)
+    return manifest
+
+
+def prepare_own(
+    store: ObjectStore,
+    data_set: DataSet,
+    definition: dict[str, Any],
+    own: own_transactions.OwnTransactions,
+    update: Update,
+) -> Manifest:
+    """Make the source hold a user's own transactions, all of them; returns its manifest."""
+    table = own.table
+    last = table["event_time"][-1].as_py()
+    manifest = Manifest(
+        id=data_set.id, kind="input", definition=definition, shards=definition["shards"],
+        first_day=f"{table['event_time'][0].as_py():%Y-%m-%d}", live_from=_iso(own.live_from),
+        until=_iso(datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1)),
+        transactions=len(table), live_transactions=_count_from(table, own.live_from),
+    )  # fmt: skip
+    _write(store, data_set, table, manifest, read_manifest(store, data_set), update)
+    return manifest
+
+
+def _simulated_table(world: World, days: int, update: Update) -> pa.Table:
+    """The first `days` days as the columns of Transaction and `fraud`."""
+    data = simulator.simulate(
+        days_to_simulate(days), world, lambda share: update(share / 2, f"simulating {days} days")
+    )
+    rows = int((data.day < days).sum())
+    micros = (int(simulator.BEGIN.timestamp()) + data.time_s[:rows]) * 1_000_000
+    return pa.table(
+        {
+            "transaction_id": pa.array(range(rows), pa.int64()),
+            "event_time": pa.array(micros).cast(pa.timestamp("us", tz="UTC")),
+            "card_id": _names("C", data.customer[:rows]),
+            "terminal_id": _names("T", data.terminal[:rows]),
+            "amount_cents": pa.array(data.amount_cents[:rows]),
+            "fraud": pa.array(data.fraud[:rows]),
+        }
+    )
+
+
+def _names(letter: str, numbers: simulator.Ints) -> pa.Array:
+    texts = pa.array([f"{letter}{number:05}" for number in range(int(numbers.max(initial=0)) + 1)])
+    return texts.take(pa.array(numbers))
+
+
+def _write(
+    store: ObjectStore,
+    data_set: DataSet,
+    table: pa.Table,
+    manifest: Manifest,
+    found: Manifest | None,
+    update: Update,
+) -> None:
+    """Write the days that are not there yet, then the manifest. `table` is in order of time."""
+    live_from = datetime.fromisoformat(manifest.live_from)
+    begin = datetime.fromisoformat(found.until if found else f"{manifest.first_day}T00:00:00+00:00")
+    days = list(_days(table, begin))
+    for number, (day, rows) in enumerate(days):
+        update(0.5 + number / len(days) / 2, f"writing {day}")
+        for prefix, part in _parts(data_set, rows, live_from):
+            if len(part):
+                store.put_once(day_object(prefix, day), _parquet(part))
+    store.put(data_set.manifest, json.dumps(asdict(manifest), indent=2).encode(), "application/json")
+    update(1.0, f"{manifest.transactions:,} transactions until {manifest.until[:10]}")
+
+
+def _parts(data_set: DataSet, rows: pa.Table, live_from: datetime) -> Iterator[tuple[str, pa.Table]]:
+    """Where a day's rows go: source and history, transactions and labels."""
+    transactions = rows.select(arrow_schema(Transaction).names).cast(arrow_schema(Transaction))
+    labels = _labels(rows)
+    yield data_set.source("transactions"), transactions
+    yield data_set.source("labels"), labels
+    yield data_set.history("transactions"), transactions.filter(pc.field("event_time") < live_from)
+    yield data_set.history("labels"), labels.filter(pc.field("known_at") < live_from)
+
+
+def _labels(rows: pa.Table) -> pa.Table:
+    frauds = rows.filter(pc.field("fraud"))
+    delay = pa.scalar(LABEL_DELAY, pa.duration("us"))
+    frauds = frauds.append_column("known_at", pc.add(frauds["event_time"], delay))
+    return frauds.select(arrow_schema(Label).names).cast(arrow_schema(Label))
+
+
+def _days(table: pa.Table, begin: datetime) -> Iterator[tuple[str, pa.Table]]:
+    """Each day from `begin` on that has rows, YYYY-MM-DD, with its rows."""
+    dates = pc.cast(pc.floor_temporal(table["event_time"], unit="day"), pa.date32()).to_numpy()
+    edges = [0, *(1 + (dates[1:] != dates[:-1]).nonzero()[0]).tolist(), len(table)]
+    for first, end in itertools.pairwise(edges):
+        day = dates[first].item()
+        if day >= begin.date():
+            yield day.isoformat(), table.slice(first, end - first)
+
+
+def _parquet(table: pa.Table) -> bytes:
+    body = io.BytesIO()
+    pq.write_table(table, body, compression="snappy")
+    return body.getvalue()
+
+
+def _count_from(table: pa.Table, moment: datetime) -> int:
+    return int(pc.sum(pc.greater_equal(table["event_time"], pa.scalar(moment))).as_py() or 0)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def played(settings: Settings, data_set: DataSet) -> int:
+    """How far the data set was played: one more than the highest transaction id in its stream, or 0."""
+    if not settings.kafka_servers:
+        return 0
+    with StreamAdmin(settings.kafka_servers) as admin:
+        last = admin.last_records(admin.shards(data_set.stream("transactions")))
+    ids = [json.loads(record.value or b"{}").get("transaction_id", -1) for record in last.values()]
+    return max(ids, default=-1) + 1
+
+
+@click.command()
+@click.option(
+    "--live", type=click.IntRange(1), default=300_000, show_default=True, help="Transactions to play."
+)
+@click.option("--shards", type=click.IntRange(1, 200), default=DEFAULT_SHARDS, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 1000), default=0, show_default=True)
+@click.option("--customers", type=click.IntRange(10, 100_000), default=5_000, show_default=True)
+@click.option("--terminals", type=click.IntRange(10, 100_000), default=10_000, show_default=True)
+@click.option("--radius", type=click.FloatRange(0.1, 200), default=5.0, show_default=True)
+@click.option("--input", "input_", type=click.Path(path_type=Path), help="A CSV or Parquet file of your own.")
+@click.option("--columns", default="", help="What its columns are: 'card_id=card1,amount=Amt,...'.")
+@click.option("--history", type=click.FloatRange(0.05, 0.95), default=0.7, show_default=True)
+@click.option("--only-name", is_flag=True, help="Only say which data set it is; make nothing.")
+@click.option("--result", type=click.Path(path_type=Path), help="Write the manifest here, as JSON.")
+def main(
+    live: int, shards: int, seed: int, customers: int, terminals: int, radius: float,
+    input_: Path | None, columns: str, history: float, only_name: bool, result: Path | None,
+) -> None:  # fmt: skip
+    """Make a data set ready to be played: `--live` more transactions than its stream holds."""
+    settings = Settings.load()
+    if input_ is None:
+        world = World(seed, customers, terminals, radius)
+        data_set, definition = simulated(settings.bucket, world, shards)
+    else:
+        chosen = own_transactions.definition(input_, columns, history)
+        definition = {**chosen, "shards": shards}
+        data_set = DataSet(settings.bucket, data_set_id(definition))
+    if only_name:
+        _say(result, {"id": data_set.id, "definition": definition})
+        return
+    store = ObjectStore(settings)
+    with progress(Console(), "data set") as update:
+        if input_ is None:
+            manifest = _prepare_simulated_play(settings, store, data_set, definition, world, live, update)
+        else:
+            manifest = _prepare_own(store, data_set, definition, input_, update)
+    _say(result, asdict(manifest))
+
+
+def _prepare_simulated_play(
+    settings: Settings,
+    store: ObjectStore,
+    data_set: DataSet,
+    definition: dict[str, Any],
+    world: World,
+    live: int,
+    update: Update,
+) -> Manifest:
+    """As prepare_simulated, with `live` transactions after those that the stream holds."""
+    found = read_manifest(store, data_set)
+    done = (
+        0
+        if found is None
+        else max(0, played(settings, data_set) - found.transactions + found.live_transactions)
+    )
+    return prepare_simulated(store, data_set, definition, world, done + live, update)
+
+
+def _prepare_own(
+    store: ObjectStore, data_set: DataSet, definition: dict[str, Any], path: Path, update: Update
+) -> Manifest:
+    found = read_manifest(store, data_set)
+    if found is not None:
+        update(1.0, f"{found.transactions:,} transactions of {path.name}, there already")
+        return found
+    update(0.0, f"reading {path}")
+    own = own_transactions.read(path, definition["columns"], definition["history"])
+    for line in own.notes:
+        click.echo(line)
+    return prepare_own(store, data_set, definition, own, update)
+
+
+def _say(result: Path | None, what: dict[str, Any]) -> None:
+    text = json.dumps(what, indent=2)
+    if result is None:
+        click.echo(text)
+    else:
+        result.parent.mkdir(parents=True, exist_ok=True)
+        result.write_text(text)
+
+
+if __name__ == "__main__":
+    run_command(main)

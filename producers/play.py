@@ -1,0 +1,143 @@
+"""What is to be played: the days of a data set from S3 as records, in order, a day ahead in a thread."""
+
+from __future__ import annotations
+
+import io
+import queue
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.contracts.datasets import DataSet
+from infra.contracts.events import Label, Transaction, encode
+from infra.objects import ObjectStore
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+DAYS_AHEAD = 2
+
+
+class Put(NamedTuple):
+    """One record to be put, when the play has come to `due_us` (event time, microseconds since 1970)."""
+
+    id: int
+    due_us: int
+    key: str
+    value: bytes
+
+
+def transactions(store: ObjectStore, data_set: DataSet, live_from: datetime, after: int) -> Iterator[Put]:
+    """The live transactions with ids above `after`, in order."""
+    for table in _days(store, data_set.source("transactions"), after):
+        yield from _transactions(table, _micros(live_from), after)
+
+
+def labels(store: ObjectStore, data_set: DataSet, live_from: datetime) -> Iterator[Put]:
+    """The labels that become known in the live part, in order of that."""
+    for table in _days(store, data_set.source("labels"), -1):
+        yield from _labels(table, _micros(live_from))
+
+
+def ahead(puts: Iterator[Put]) -> Iterator[Put]:
+    """The same, read a little ahead in a thread, so that no day's reading stalls the play."""
+    chunks: queue.Queue[list[Put] | BaseException | None] = queue.Queue(maxsize=8)
+    stop = threading.Event()
+
+    def fill() -> None:
+        try:
+            for chunk in _chunks(puts, 2_000):
+                if not _offer(chunks, chunk, stop):
+                    return
+            _offer(chunks, None, stop)
+        except BaseException as error:  # raised again by whoever reads
+            _offer(chunks, error, stop)
+
+    threading.Thread(target=fill, name="play", daemon=True).start()
+    try:
+        while (chunk := chunks.get()) is not None:
+            if isinstance(chunk, BaseException):
+                raise chunk
+            yield from chunk
+    finally:
+        stop.set()
+
+
+def _offer(
+    chunks: queue.Queue[list[Put] | BaseException | None],
+    item: list[Put] | BaseException | None,
+    stop: threading.Event,
+) -> bool:
+    while not stop.is_set():
+        try:
+            chunks.put(item, timeout=0.5)
+        except queue.Full:
+            continue
+        return True
+    return False
+
+
+def _chunks(puts: Iterator[Put], size: int) -> Iterator[list[Put]]:
+    chunk: list[Put] = []
+    for put in puts:
+        chunk.append(put)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _days(store: ObjectStore, prefix: str, after: int) -> Iterator[pa.Table]:
+    """The tables of days that hold an id above `after`, in order."""
+    for item in store.list(prefix):
+        table = pq.read_table(io.BytesIO(store.get(item.url)))
+        if len(table) and table["transaction_id"][-1].as_py() > after:
+            yield table
+
+
+def _transactions(table: pa.Table, live_from_us: int, after: int) -> Iterator[Put]:
+    columns = _columns(table, "transaction_id", "event_time", "card_id", "terminal_id", "amount_cents")
+    for number, time_us, card, terminal, cents in columns:
+        if number > after and time_us >= live_from_us:
+            event = Transaction(
+                transaction_id=number,
+                event_time=time_of(time_us),
+                card_id=card,
+                terminal_id=terminal,
+                amount_cents=cents,
+            )
+            yield Put(number, time_us, card, encode(event))
+
+
+def _labels(table: pa.Table, live_from_us: int) -> Iterator[Put]:
+    columns = _columns(table, "transaction_id", "event_time", "card_id", "terminal_id", "known_at")
+    for number, time_us, card, terminal, known_us in columns:
+        if known_us >= live_from_us:
+            event = Label(
+                transaction_id=number,
+                event_time=time_of(time_us),
+                card_id=card,
+                terminal_id=terminal,
+                known_at=time_of(known_us),
+            )
+            yield Put(number, known_us, card, encode(event))
+
+
+def _columns(table: pa.Table, *names: str) -> Iterator[Any]:
+    """The rows of some columns, times as microseconds since 1970."""
+    columns = (table[name] for name in names)
+    plain = (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column for column in columns)
+    return zip(*(column.to_pylist() for column in plain), strict=True)
+
+
+def time_of(micros: int) -> datetime:
+    """The time (UTC) of microseconds since 1970."""
+    return EPOCH + timedelta(microseconds=micros)
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - EPOCH) // MICROSECOND
