@@ -1,0 +1,53 @@
+"""What makes a record bad: one set of checks for the scorer's dead letters and delivery's errors.
+
+Each bad record has one reason, in one line, as the text of a PoisonRecordError.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from infra.contracts.errors import PoisonRecordError
+from infra.contracts.events import Event, decoder
+
+FUTURE_LIMIT = timedelta(days=31)
+"""How far past its shard's newest good event time a record may be: one further would evict all windows."""
+
+E = TypeVar("E", bound=Event)
+
+
+class HasKeyAndValue(Protocol):
+    """A record as it was read."""
+
+    @property
+    def key(self) -> bytes | None:
+        """The partition key, encoded."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The event, as JSON."""
+
+
+def read_event(kind: type[E], record: HasKeyAndValue) -> E:
+    """The event of a record. Raises PoisonRecordError when it is not one, or not under its own key."""
+    if record.value is None:
+        raise PoisonRecordError("no value")
+    try:
+        event = decoder(kind).decode(record.value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise PoisonRecordError(" ".join(str(error).split())) from error
+    if record.key != event.key.encode():
+        raise PoisonRecordError(f"the partition key is not the event's {kind.partition_key}")
+    return event
+
+
+def check_time(event_time: datetime, newest: datetime) -> None:
+    """Refuse an event too far past `newest`, the newest good event time of its shard before it."""
+    if event_time - newest > FUTURE_LIMIT:
+        raise PoisonRecordError(
+            f"event_time {event_time:%Y-%m-%dT%H:%M:%SZ} is more than {FUTURE_LIMIT.days} days past the "
+            f"shard's newest, {newest:%Y-%m-%dT%H:%M:%SZ}"
+        )
