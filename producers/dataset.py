@@ -10,8 +10,8 @@ import io
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from infra.contracts.datasets import LABEL_DELAY, DataSet, data_set_id, day_object
+from infra.contracts.datasets import (
+    LABEL_DELAY,
+    DataSet,
+    Manifest,
+    data_set_id,
+    day_object,
+    read_manifest,
+)
 from infra.contracts.events import Label, Transaction, arrow_schema
 from infra.objects import ObjectStore
 from infra.process import run_command
@@ -37,29 +44,6 @@ HISTORY_DAYS = 129
 SPARE_DAYS = 2
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """What a data set's source holds. Times are RFC 3339 in UTC; days before `until` are there."""
-
-    id: str
-    kind: str
-    definition: dict[str, Any]
-    shards: int
-    first_day: str
-    live_from: str
-    until: str
-    transactions: int
-    live_transactions: int
-
-
-def read_manifest(store: ObjectStore, data_set: DataSet) -> Manifest | None:
-    """A data set's manifest, or None while it has none."""
-    try:
-        return Manifest(**json.loads(store.get(data_set.manifest)))
-    except FileNotFoundError:
-        return None
-
-
 def simulated(bucket: str, world: World, shards: int) -> tuple[DataSet, dict[str, Any]]:
     """The data set of a simulated world on a number of shards, and what defines it."""
     definition = {"kind": "simulator", **asdict(world), "shards": shards}
@@ -71,7 +55,7 @@ def prepare_simulated(
     store: ObjectStore, data_set: DataSet, definition: dict[str, Any], world: World, live: int, update: Update
 ) -> Manifest:
     """Make the source hold at least `live` transactions to be played; returns its manifest."""
-    found = read_manifest(store, data_set)
+    found = read_manifest(store.get, data_set)
     if found is not None and found.live_transactions >= live:
         return found
     # The first guess is by the mean of the simulator: two a day for each customer, of which some are dropped.
@@ -86,8 +70,8 @@ def prepare_simulated(
         days += SPARE_DAYS + int((live - played) / (1.9 * world.customers))
     manifest = Manifest(
         id=data_set.id, kind="simulator", definition=definition, shards=definition["shards"],
-        first_day=f"{simulator.BEGIN:%Y-%m-%d}", live_from=_iso(live_from),
-        until=_iso(simulator.BEGIN + timedelta(days=days)),
+        first_day=simulator.BEGIN.date(), live_from=live_from,
+        until=simulator.BEGIN + timedelta(days=days),
         transactions=len(table), live_transactions=played,
     )  # fmt: skip
     _write(store, data_set, table, manifest, found, update)
@@ -106,11 +90,11 @@ def prepare_own(
     last = table["event_time"][-1].as_py()
     manifest = Manifest(
         id=data_set.id, kind="input", definition=definition, shards=definition["shards"],
-        first_day=f"{table['event_time'][0].as_py():%Y-%m-%d}", live_from=_iso(own.live_from),
-        until=_iso(datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1)),
+        first_day=table["event_time"][0].as_py().date(), live_from=own.live_from,
+        until=datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1),
         transactions=len(table), live_transactions=_count_from(table, own.live_from),
     )  # fmt: skip
-    _write(store, data_set, table, manifest, read_manifest(store, data_set), update)
+    _write(store, data_set, table, manifest, read_manifest(store.get, data_set), update)
     return manifest
 
 
@@ -147,16 +131,15 @@ def _write(
     update: Update,
 ) -> None:
     """Write the days that are not there yet, then the manifest. `table` is in order of time."""
-    live_from = datetime.fromisoformat(manifest.live_from)
-    begin = datetime.fromisoformat(found.until if found else f"{manifest.first_day}T00:00:00+00:00")
-    days = list(_days(table, begin))
+    live_from = manifest.live_from
+    days = list(_days(table, found.until.date() if found else manifest.first_day))
     for number, (day, rows) in enumerate(days):
         update(0.5 + number / len(days) / 2, f"writing {day}")
         for prefix, part in _parts(data_set, rows, live_from):
             if len(part):
                 store.put_once(day_object(prefix, day), _parquet(part))
-    store.put(data_set.manifest, json.dumps(asdict(manifest), indent=2).encode(), "application/json")
-    update(1.0, f"{manifest.transactions:,} transactions until {manifest.until[:10]}")
+    store.put(data_set.manifest, manifest.to_json(), "application/json")
+    update(1.0, f"{manifest.transactions:,} transactions until {manifest.until:%Y-%m-%d}")
 
 
 def _parts(data_set: DataSet, rows: pa.Table, live_from: datetime) -> Iterator[tuple[str, pa.Table]]:
@@ -176,13 +159,13 @@ def _labels(rows: pa.Table) -> pa.Table:
     return frauds.select(arrow_schema(Label).names).cast(arrow_schema(Label))
 
 
-def _days(table: pa.Table, begin: datetime) -> Iterator[tuple[str, pa.Table]]:
+def _days(table: pa.Table, begin: date) -> Iterator[tuple[str, pa.Table]]:
     """Each day from `begin` on that has rows, YYYY-MM-DD, with its rows."""
     dates = pc.cast(pc.floor_temporal(table["event_time"], unit="day"), pa.date32()).to_numpy()
     edges = [0, *(1 + (dates[1:] != dates[:-1]).nonzero()[0]).tolist(), len(table)]
     for first, end in itertools.pairwise(edges):
         day = dates[first].item()
-        if day >= begin.date():
+        if day >= begin:
             yield day.isoformat(), table.slice(first, end - first)
 
 
@@ -194,10 +177,6 @@ def _parquet(table: pa.Table) -> bytes:
 
 def _count_from(table: pa.Table, moment: datetime) -> int:
     return int(pc.sum(pc.greater_equal(table["event_time"], pa.scalar(moment))).as_py() or 0)
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 def played(settings: Settings, data_set: DataSet) -> int:
@@ -238,7 +217,7 @@ def main(
         definition = {**chosen, "shards": shards}
         data_set = DataSet(settings.bucket, data_set_id(definition))
     if only_name:
-        _say(result, {"id": data_set.id, "definition": definition})
+        _say(result, json.dumps({"id": data_set.id, "definition": definition}).encode())
         return
     store = ObjectStore(settings)
     with progress(Console(), "data set") as update:
@@ -246,7 +225,7 @@ def main(
             manifest = _prepare_simulated_play(settings, store, data_set, definition, world, live, update)
         else:
             manifest = _prepare_own(store, data_set, definition, input_, update)
-    _say(result, asdict(manifest))
+    _say(result, manifest.to_json())
 
 
 def _prepare_simulated_play(
@@ -259,7 +238,7 @@ def _prepare_simulated_play(
     update: Update,
 ) -> Manifest:
     """As prepare_simulated, with `live` transactions after those that the stream holds."""
-    found = read_manifest(store, data_set)
+    found = read_manifest(store.get, data_set)
     done = (
         0
         if found is None
@@ -271,7 +250,7 @@ def _prepare_simulated_play(
 def _prepare_own(
     store: ObjectStore, data_set: DataSet, definition: dict[str, Any], path: Path, update: Update
 ) -> Manifest:
-    found = read_manifest(store, data_set)
+    found = read_manifest(store.get, data_set)
     if found is not None:
         update(1.0, f"{found.transactions:,} transactions of {path.name}, there already")
         return found
@@ -282,13 +261,12 @@ def _prepare_own(
     return prepare_own(store, data_set, definition, own, update)
 
 
-def _say(result: Path | None, what: dict[str, Any]) -> None:
-    text = json.dumps(what, indent=2)
+def _say(result: Path | None, what: bytes) -> None:
     if result is None:
-        click.echo(text)
+        click.echo(what)
     else:
         result.parent.mkdir(parents=True, exist_ok=True)
-        result.write_text(text)
+        result.write_bytes(what)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 import click
 import msgspec
 from filelock import FileLock, Timeout
 
-from infra.contracts.datasets import DataSet
+from infra.contracts.datasets import DataSet, read_manifest
 from infra.contracts.errors import UserError
 from infra.metrics import Metrics
 from infra.objects import ObjectStore
@@ -32,7 +31,6 @@ from infra.streams.limits import shards_needed
 from infra.streams.producer import StreamProducer
 from infra.streams.records import Shard
 from producers import play
-from producers.dataset import read_manifest
 from producers.pacing import TICK_S, Pace
 from producers.play import Put
 
@@ -238,7 +236,7 @@ def main(data_set_id: str, rate: float, seconds: float | None, summary: Path | N
 def make_player(settings: Settings, data_set: DataSet, producer: StreamProducer) -> Player:
     """A player that goes on after what the shards hold. Raises UserError if there is nothing to play."""
     store = ObjectStore(settings)
-    manifest = read_manifest(store, data_set)
+    manifest = read_manifest(store.get, data_set)
     if manifest is None:
         raise UserError(
             f"there is no data set {data_set.id or 'default'}: run `make stream-demo`, which makes it"
@@ -250,9 +248,8 @@ def make_player(settings: Settings, data_set: DataSet, producer: StreamProducer)
         )
         begun = len(transactions.last_ids) == len(admin.shards(transactions.stream))
     after = min(transactions.last_ids.values()) if begun else -1
-    live_from = datetime.fromisoformat(manifest.live_from)
-    source = play.ahead(play.transactions(store, data_set, live_from, after))
-    return Player(transactions, labels, source, play.labels(store, data_set, live_from))
+    source = play.ahead(play.transactions(store, data_set, manifest.live_from, after))
+    return Player(transactions, labels, source, play.labels(store, data_set, manifest.live_from))
 
 
 class Reporter:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
+
+import msgspec
 
 LABEL_DELAY = timedelta(days=7)
 """How long after a fraud its label comes."""
@@ -79,3 +81,33 @@ def data_set_id(what: Mapping[str, Any]) -> str:
 def day_object(prefix: str, day: str) -> str:
     """The object of a day (YYYY-MM-DD) below a `source` or `history` prefix."""
     return f"{prefix}day={day}/part.parquet"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a data set's source holds. The days before `until` are there; `live_from` is the first played.
+
+    `transactions` counts all of them, `live_transactions` those from `live_from` on.
+    """
+
+    id: str
+    kind: str
+    definition: Mapping[str, Any]
+    shards: int
+    first_day: date
+    live_from: datetime
+    until: datetime
+    transactions: int
+    live_transactions: int
+
+    def to_json(self) -> bytes:
+        """As it is stored."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2)
+
+
+def read_manifest(get: Callable[[str], bytes], data_set: DataSet) -> Manifest | None:
+    """A data set's manifest, or None while it has none. `get` reads an object, as ObjectStore.get does."""
+    try:
+        return msgspec.json.decode(get(data_set.manifest), type=Manifest)
+    except FileNotFoundError:
+        return None
