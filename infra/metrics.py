@@ -15,12 +15,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 
+import urllib3
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.parser import text_string_to_metric_families
 
 from infra.settings import Settings
 
 HOST = "127.0.0.1"
+ASK_S = 0.5
 Health = Callable[[], str | None]
 """What is wrong with the process now, in one line; None when all is well."""
 
@@ -133,6 +136,40 @@ class Metrics:
                 f"millstream_{name}", metric.meaning, metric.labels, registry=self._registry, **options
             )
         return collector.labels(**labels) if metric.labels else collector
+
+
+class Samples:
+    """What processes measured, at one moment."""
+
+    def __init__(self, values: Mapping[str, list[tuple[Mapping[str, str], float]]]) -> None:
+        self._values = values
+
+    def labelled(self, name: str, **labels: str) -> list[tuple[Mapping[str, str], float]]:
+        """The values of a metric with these labels, each with all its labels."""
+        found = self._values.get(f"millstream_{name}", ())
+        return [item for item in found if all(item[0].get(label) == text for label, text in labels.items())]
+
+    def total(self, name: str, **labels: str) -> float:
+        """Their sum."""
+        return sum(value for _, value in self.labelled(name, **labels))
+
+    def most(self, name: str, **labels: str) -> float:
+        """The largest, or 0."""
+        return max((value for _, value in self.labelled(name, **labels)), default=0.0)
+
+
+def read_all(home: Path) -> Samples:
+    """Ask every process of a home that serves metrics; one that does not answer at once is left out."""
+    values: dict[str, list[tuple[Mapping[str, str], float]]] = {}
+    for address in noted(home).values():
+        try:
+            answer = urllib3.request("GET", f"{address}/metrics", timeout=ASK_S, retries=False)
+        except urllib3.exceptions.HTTPError:
+            continue
+        for family in text_string_to_metric_families(answer.data.decode()):
+            for sample in family.samples:
+                values.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return Samples(values)
 
 
 def noted(home: Path) -> dict[str, str]:

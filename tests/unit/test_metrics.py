@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from infra.metrics import METRICS, Metrics, noted
+from infra.metrics import METRICS, Metrics, noted, read_all
 from tests.conftest import settings_of
 
 
@@ -26,6 +26,21 @@ def test_what_is_counted_is_served(tmp_path: Path) -> None:
         assert 'millstream_decision_latency_seconds_bucket{le="0.03"} 0.0' in lines
         assert 'millstream_decision_latency_seconds_bucket{le="0.05"} 1.0' in lines
     assert noted(tmp_path) == {}
+
+
+def test_all_processes_are_read_at_once(tmp_path: Path) -> None:
+    """Values of several processes, with their labels; one that is gone is left out."""
+    settings = settings_of(tmp_path)
+    first, second = Metrics("scorer-0"), Metrics("scorer-1")
+    first.set("consumer_lag", 3, stream="transactions", shard=0)
+    second.set("consumer_lag", 4, stream="transactions", shard=1)
+    second.set("consumer_lag", 9, stream="labels", shard=0)
+    with first.serve(settings, lambda: None), second.serve(settings, lambda: None):
+        samples = read_all(tmp_path)
+    assert samples.total("consumer_lag", stream="transactions") == 7
+    assert samples.most("consumer_lag") == 9
+    assert samples.labelled("consumer_lag", shard="1")[0][1] == 4
+    assert read_all(tmp_path).total("consumer_lag") == 0
 
 
 def test_health_says_what_is_wrong(tmp_path: Path) -> None:
