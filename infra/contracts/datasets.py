@@ -14,6 +14,12 @@ import msgspec
 LABEL_DELAY = timedelta(days=7)
 """How long after a fraud its label comes."""
 
+SCORERS = "fraud-scorer"
+DELIVERIES = tuple(f"delivery-{name}" for name in ("transactions", "labels", "decisions"))
+SINKS = tuple(f"alerts-{name}" for name in ("log", "file", "webhook"))
+GROUPS = (SCORERS, *DELIVERIES, *SINKS)
+"""The consumer groups that a data set has; see DataSet.group."""
+
 
 @dataclass(frozen=True)
 class DataSet:

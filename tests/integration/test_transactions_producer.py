@@ -1,0 +1,134 @@
+"""The producer plays a data set: in order per card, at a rate, on from where the shards end."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.contracts.datasets import DataSet
+from infra.contracts.events import Label, Transaction, decoder
+from infra.provision import provision
+from infra.settings import Settings
+from infra.streams.records import Record
+from producers.pacing import Pace
+from producers.simulator import World
+from tests.data_set_cases import both_servers, prepared, read_all, run_module, start_module
+
+COUNTER = itertools.count(70)
+
+
+@pytest.fixture(scope="module")
+def live(s3_settings: Settings, kafka_settings: Settings) -> Iterator[Settings]:
+    """Both servers."""
+    with both_servers(s3_settings, kafka_settings) as settings:
+        yield settings
+
+
+@pytest.fixture
+def data_set(live: Settings) -> DataSet:
+    """A data set of this test's own with its streams, nothing played yet."""
+    world = World(customers=next(COUNTER), terminals=120, radius=20.0)
+    found, manifest = prepared(live, live=4_000, world=world)
+    provision(live, found, manifest.shards)
+    return found
+
+
+def transactions(records: list[Record]) -> list[Transaction]:
+    """The events of records."""
+    return [decoder(Transaction).decode(record.value or b"") for record in records]
+
+
+def check(records: list[Record], sent: int) -> list[Transaction]:
+    """Each transaction once, without a gap from the first live one on, each shard's in order of time."""
+    events = transactions(records)
+    ids = sorted(event.transaction_id for event in events)
+    assert ids == list(range(ids[0], ids[0] + sent))
+    for _, own in itertools.groupby(sorted(records, key=lambda record: record.shard), key=lambda r: r.shard):
+        times = [(event.event_time, event.transaction_id) for event in transactions(list(own))]
+        assert times == sorted(times)
+    assert all(record.key == event.card_id.encode() for record, event in zip(records, events, strict=True))
+    return events
+
+
+def test_a_second_run_goes_on_after_the_first(live: Settings, data_set: DataSet, tmp_path: Path) -> None:
+    """Two runs put one gapless sequence; acknowledged is sent; labels come when they are due, not before."""
+    total = 0
+    for _ in range(2):
+        done = run_module(
+            live, "producers.transactions", "--data-set", data_set.id, "--rate", "700", "--seconds", "2.5",
+            "--summary", str(tmp_path / "summary.json"),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        summary = json.loads((tmp_path / "summary.json").read_text())
+        assert summary["acknowledged"] == summary["sent"] + summary["labels"]
+        assert summary["sent"] == sum(shard["records"] for shard in summary["shards"])
+        assert summary["throttled"] == summary["refused"] == summary["held_back"] == 0
+        total += summary["sent"]
+    events = check(read_all(live, data_set.stream("transactions")), total)
+    newest = max(event.event_time for event in events)
+    labels = [decoder(Label).decode(r.value or b"") for r in read_all(live, data_set.stream("labels"))]
+    known = [(label.known_at, label.transaction_id) for label in labels]
+    assert known == sorted(set(known))
+    assert all(label.known_at <= newest for label in labels)
+    assert labels
+
+
+def test_a_killed_producer_loses_and_repeats_nothing(live: Settings, data_set: DataSet) -> None:
+    """kill -9 in mid-play, several times; the next one goes on after each shard's last record."""
+    for _ in range(3):
+        child = start_module(live, "producers.transactions", "--data-set", data_set.id, "--rate", "900")
+        before = len(read_all(live, data_set.stream("transactions")))
+        deadline = time.monotonic() + 60
+        while len(read_all(live, data_set.stream("transactions"))) < before + 300:
+            assert time.monotonic() < deadline
+        child.kill()
+        child.wait()
+    done = run_module(
+        live, "producers.transactions", "--data-set", data_set.id, "--rate", "3000", "--seconds", "60"
+    )
+    assert done.returncode == 0, done.stderr
+    records = read_all(live, data_set.stream("transactions"))
+    check(records, len(records))
+    assert len(records) >= 4_000  # to the end of the data set
+
+
+def test_too_few_shards_hold_the_play_back(live: Settings, data_set: DataSet) -> None:
+    """More than two shards take: throttled, counted, still in order, and the line says what is needed."""
+    done = run_module(
+        live, "producers.transactions", "--data-set", data_set.id, "--rate", "20000", "--seconds", "2"
+    )
+    assert done.returncode == 0, done.stderr
+    records = read_all(live, data_set.stream("transactions"))
+    assert "2 shards can't take 20,000/s; with these keys it needs" in done.stdout
+    for _, own in itertools.groupby(sorted(records, key=lambda record: record.shard), key=lambda r: r.shard):
+        ids = [event.transaction_id for event in transactions(list(own))]
+        assert ids == sorted(set(ids))
+
+
+def test_one_producer_at_a_time(live: Settings, data_set: DataSet) -> None:
+    """A second producer of the data set is refused with one line."""
+    first = start_module(live, "producers.transactions", "--data-set", data_set.id, "--rate", "10")
+    try:
+        deadline = time.monotonic() + 60
+        while not read_all(live, data_set.stream("transactions")):
+            assert time.monotonic() < deadline
+        done = run_module(live, "producers.transactions", "--data-set", data_set.id, "--seconds", "1")
+    finally:
+        first.terminate()
+        assert first.wait(30) == 0
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: another producer")
+
+
+def test_a_pace_is_smooth() -> None:
+    """What is due follows the clock; after a stall it is caught up in steps, and nothing is forgotten."""
+    pace = Pace(rate=1_024, began=10.0)
+    assert [pace.due(10.0 + n / 256) for n in range(5)] == [0, 4, 4, 4, 4]
+    assert [pace.due(11.0) for _ in range(11)] == [103] * 9 + [81, 0]
+    pace.give_back(7)
+    assert pace.due(11.0) == 7
