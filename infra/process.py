@@ -73,8 +73,9 @@ def stop_on_signals() -> Iterator[threading.Event]:
     stop = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def request(number: int, _frame: FrameType | None) -> None:
-        stop.set()
+    def request(_number: int, _frame: FrameType | None) -> None:
+        # Beside the main thread, which may be inside the event's own lock at this moment.
+        threading.Thread(target=stop.set).start()
         for each, handler in before.items():
             signal.signal(each, handler)
 

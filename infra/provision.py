@@ -18,6 +18,7 @@ from infra.objects import ObjectStore
 from infra.process import run_command
 from infra.settings import ROOT, Settings
 from infra.streams.admin import StreamAdmin, StreamDescription
+from infra.streams.errors import StreamInUseError
 
 STREAMS = ROOT / "infra" / "resources" / "streams.json"
 SHARED = ("sales",)
@@ -55,24 +56,25 @@ def _match(admin: StreamAdmin, stream: DeclaredStream) -> Iterator[str]:
     if found is None:
         admin.create(stream.name, stream.shards, stream.retention_hours)
         yield f"stream {stream.name}: {stream.shards} shards, {stream.retention_hours} hours"
+        if stream.recorded:
+            yield f"stream {stream.name}: {', '.join(stream.recorded)} has no effect here"
         return
     if found.shards != stream.shards:
-        _check_growth(admin, stream, found)
-        admin.grow(stream.name, stream.shards)
+        _grow(admin, stream, found)
         yield f"stream {stream.name}: from {found.shards} to {stream.shards} shards"
     if found.retention_hours != stream.retention_hours:
         admin.set_retention(stream.name, stream.retention_hours)
         yield f"stream {stream.name}: kept for {stream.retention_hours} hours (was {found.retention_hours})"
 
 
-def _check_growth(admin: StreamAdmin, stream: DeclaredStream, found: StreamDescription) -> None:
-    """Another number of shards spreads the keys anew, so nobody may be reading; fewer can't be had."""
+def _grow(admin: StreamAdmin, stream: DeclaredStream, found: StreamDescription) -> None:
     change = f"stream {stream.name} has {found.shards} shards and shall have {stream.shards}"
     if stream.shards < found.shards:
         raise UserError(f"{change}: shards can't be merged here; delete the stream or declare more")
-    readers = admin.groups_reading(stream.name)
-    if readers:
-        raise UserError(f"{change}: stop its consumers first, they are in {', '.join(readers)}")
+    try:
+        admin.grow(stream.name, stream.shards)
+    except StreamInUseError as error:
+        raise UserError(f"{change}: {error}; stop these consumers first") from error
 
 
 @click.command()

@@ -49,6 +49,12 @@ class Settings:
         "KAFKA_BOOTSTRAP_SERVERS", "", "a Kafka cluster to use; empty: the embedded one"
     )
     kafka_brokers: int = _setting("KAFKA_BROKERS", "1", "brokers of the embedded Kafka: 1 or 3")
+    webhook_url: str = _setting(
+        "MILLSTREAM_WEBHOOK_URL", "", "where alerts are posted to (http or https)", secret=True
+    )
+    webhook_secret: str = _setting(
+        "MILLSTREAM_WEBHOOK_SECRET", "", "what posted alerts are signed with", secret=True
+    )
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from infra.contracts.errors import TooManyBadRecordsError
 from infra.streams.consumer import StreamConsumer
+from infra.streams.errors import FencedError
 from infra.streams.records import Record, Shard
 
 JOIN_S = 2.0
@@ -26,7 +27,10 @@ class Batch(NamedTuple):
 
 
 class Handler(Protocol):
-    """What is done with records. All is called from the loop's thread, never at the same time."""
+    """What is done with records. Never called twice at the same time, nor after `close`.
+
+    Shards come and go while the loop waits in a poll, in a thread beside it; all else is the loop's thread.
+    """
 
     def assigned(self, shards: Collection[Shard]) -> None:
         """These shards came in addition: seek each before it returns."""
@@ -44,7 +48,10 @@ class Handler(Protocol):
         """Called after every poll, with records or without."""
 
     def close(self) -> None:
-        """The orderly end: finish what is open. Not called after a failure."""
+        """The orderly end: finish what is open, for the shards are given up after it.
+
+        Not called after a failure: what is open then is aborted, or done again by the next owner.
+        """
 
 
 class Relay:
@@ -84,7 +91,7 @@ def consume(
     """Run until `stop` is set (see process.stop_on_signals); then `handler.close` and leave the group.
 
     `beat` is called once a round, so that a health check can see that the loop goes on. After a failure
-    the consumer is closed without `handler.close`: nothing more is committed.
+    the group is left at once, without a word to the handler: nothing more is committed.
     """
     joined = False
     try:
@@ -92,12 +99,22 @@ def consume(
             records = consumer.poll(poll_s if joined else JOIN_S, max_records)
             joined = joined or bool(consumer.assignment())
             if records:
-                handler.handle(Batch(records, consumer.group_metadata()))
+                _hand_on(consumer, handler, records)
             handler.tick()
             beat()
         handler.close()
     finally:
         consumer.close()
+
+
+def _hand_on(consumer: StreamConsumer, handler: Handler, records: dict[Shard, list[Record]]) -> None:
+    try:
+        batch = Batch(records, consumer.group_metadata())
+    except FencedError as error:
+        # The next poll tells the handler that the shards are lost, and reads them again if they come back.
+        log.warning("%d records are dropped: %s", sum(map(len, records.values())), error)
+        return
+    handler.handle(batch)
 
 
 class BadRecordLimit:

@@ -18,6 +18,7 @@ CREATE = Policy(
     refused={
         "MaxRecordSizeInKiB": "a record has up to 1 MiB, Kinesis' default",
         "WarmThroughputMiBps": "it belongs to on-demand streams; declare ShardCount",
+        "RecordDistributionStrategy": "records are spread by their partition key",
     },
 )
 RETAIN = Policy(

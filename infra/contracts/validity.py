@@ -6,15 +6,20 @@ Each bad record has one reason, in one line, as the text of a PoisonRecordError.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Protocol, TypeVar
 
 import msgspec
+import pyarrow as pa
 
 from infra.contracts.errors import PoisonRecordError
-from infra.contracts.events import Event, decoder
+from infra.contracts.events import Event, Transaction, arrow_schema, decoder
 
 FUTURE_LIMIT = timedelta(days=31)
 """How far past its shard's newest good event time a record may be: one further would evict all windows."""
+TIMED: tuple[type[Event], ...] = (Transaction,)
+"""The kinds of events that `check_time` is for: in a shard their `event_time` only moves forward."""
+LARGEST_INT = 2**63 - 1
 
 E = TypeVar("E", bound=Event)
 
@@ -36,9 +41,12 @@ def read_event(kind: type[E], record: HasKeyAndValue) -> E:
     if record.value is None:
         raise PoisonRecordError("no value")
     try:
-        event = decoder(kind).decode(record.value)
+        event: E = decoder(kind).decode(record.value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise PoisonRecordError(" ".join(str(error).split())) from error
+    for name in _integers(kind):
+        if getattr(event, name) > LARGEST_INT:  # JSON has no largest number, a column has
+            raise PoisonRecordError(f"Expected `int` of 64 bits - at `$.{name}`")
     if record.key != event.key.encode():
         raise PoisonRecordError(f"the partition key is not the event's {kind.partition_key}")
     return event
@@ -51,3 +59,9 @@ def check_time(event_time: datetime, newest: datetime) -> None:
             f"event_time {event_time:%Y-%m-%dT%H:%M:%SZ} is more than {FUTURE_LIMIT.days} days past the "
             f"shard's newest, {newest:%Y-%m-%dT%H:%M:%SZ}"
         )
+
+
+@cache
+def _integers(kind: type[Event]) -> tuple[str, ...]:
+    """The fields that are whole numbers."""
+    return tuple(field.name for field in arrow_schema(kind) if field.type == pa.int64())

@@ -12,14 +12,14 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 from kafka.errors import (
     GroupIdNotFoundError,
-    KafkaError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
 )
 from tenacity import retry, retry_if_not_result, stop_after_delay, wait_fixed
 
+from infra.streams.brokers import CONNECT_MS, connecting
 from infra.streams.consumer import StreamConsumer
-from infra.streams.errors import KafkaUnavailableError
+from infra.streams.errors import StreamInUseError
 from infra.streams.producer import REQUEST_BYTES
 from infra.streams.records import Record, Shard
 
@@ -44,10 +44,12 @@ class StreamAdmin:
     def __init__(self, servers: str) -> None:
         """`servers` is "host:port,...". Raises KafkaUnavailableError when none answers."""
         self._servers = servers
-        try:
-            self._admin = KafkaAdminClient(bootstrap_servers=servers.split(","), client_id="millstream-admin")
-        except KafkaError as error:
-            raise KafkaUnavailableError(f"no Kafka broker answers at {servers}") from error
+        with connecting(servers):
+            self._admin = KafkaAdminClient(
+                bootstrap_servers=servers.split(","),
+                client_id="millstream-admin",
+                bootstrap_timeout_ms=CONNECT_MS,
+            )
 
     def __enter__(self) -> StreamAdmin:
         return self
@@ -58,13 +60,17 @@ class StreamAdmin:
     def describe(self, stream: str) -> StreamDescription | None:
         """The stream, or None if there is none."""
         (topic,) = self._admin.describe_topics([stream])
-        if topic["error_code"]:
+        if topic["error_code"] == UnknownTopicOrPartitionError.errno:
             return None
-        resource = ConfigResource(ConfigResourceType.TOPIC, stream, {"retention.ms": None})
-        configs = self._admin.describe_configs([resource], config_filter="all")
-        retention = int(configs["topic"][stream]["retention.ms"]["value"])
+        retention = int(self.settings(stream)["retention.ms"])
         topic_id = UUID(str(topic["topic_id"]))
         return StreamDescription(stream, str(topic_id), len(topic["partitions"]), retention // HOUR_MS)
+
+    def settings(self, stream: str) -> dict[str, str]:
+        """Kafka's settings of a stream, by Kafka's names."""
+        resource = ConfigResource(ConfigResourceType.TOPIC, stream)
+        found = self._admin.describe_configs([resource], config_filter="all")["topic"][stream]
+        return {name: each["value"] for name, each in found.items()}
 
     def create(self, stream: str, shards: int, retention_hours: int) -> None:
         """Make a stream and wait until it can be used; one that exists is left as it is.
@@ -84,8 +90,15 @@ class StreamAdmin:
         self._admin.wait_for_topics([stream], timeout_ms=SETTLE_S * 1000)
 
     def grow(self, stream: str, shards: int) -> None:
-        """Raise the number of shards. Keys are spread anew: no consumer may be reading meanwhile."""
+        """Raise the number of shards, which spreads the keys anew.
+
+        Raises StreamInUseError while a consumer is in a group that reads the stream.
+        """
+        readers = self.groups_reading(stream)
+        if readers:
+            raise StreamInUseError(f"stream {stream} is read by {', '.join(readers)}")
         self._admin.create_partitions({stream: shards})
+        self._admin.wait_for_topics([stream], timeout_ms=SETTLE_S * 1000)
 
     def set_retention(self, stream: str, hours: int) -> None:
         """Change how long records are kept."""
@@ -98,6 +111,10 @@ class StreamAdmin:
             with contextlib.suppress(UnknownTopicOrPartitionError):
                 self._admin.delete_topics([stream])
             self._wait_until_gone(stream)
+
+    def trim(self, offsets: Mapping[Shard, int]) -> None:
+        """Delete the records below an offset of each shard, as retention does when their time has come."""
+        self._admin.delete_records({TopicPartition(*shard): offset for shard, offset in offsets.items()})
 
     def shards(self, stream: str) -> list[Shard]:
         """The shards of a stream; empty if there is none."""
@@ -118,12 +135,14 @@ class StreamAdmin:
         """The last committed record of each shard that has one."""
         with _reading(self._servers, shards) as consumer:
             begins, ends = consumer.beginning_offsets(shards), consumer.end_offsets(shards)
+            waiting = [shard for shard in shards if begins[shard] < ends[shard]]
             found: dict[Shard, Record] = {}
-            # The offsets before the end may be those of a transaction's marks: look further back then.
             back = 1
-            while waiting := [s for s in shards if s not in found and ends[s] - back / LOOK_BACK > begins[s]]:
+            while waiting:
                 starts = {shard: max(begins[shard], ends[shard] - back) for shard in waiting}
                 found |= _last_of(consumer, starts, ends)
+                # The last offsets may be those of marks and of aborted records: look further back.
+                waiting = [s for s in waiting if s not in found and starts[s] > begins[s]]
                 back *= LOOK_BACK
             return found
 
@@ -141,7 +160,10 @@ class StreamAdmin:
         return sorted(name for name in names if stream in self._read_by(name))
 
     def group_offsets(self, group: str) -> dict[Shard, int]:
-        """The committed offset of each shard that a group has read."""
+        """The committed offset of each shard that a group has read.
+
+        One of a transaction may come moments after its commit; StreamConsumer.committed waits for it.
+        """
         try:
             found: Mapping[TopicPartition, Any] = self._admin.list_group_offsets([group])[group]
         except GroupIdNotFoundError:

@@ -1,4 +1,4 @@
-"""Whether a Kafka cluster answers."""
+"""Whether a Kafka cluster answers, and what is said when it does not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 
 from kafka.cluster import collect_hosts
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 
 from infra.streams.errors import KafkaUnavailableError
@@ -30,6 +30,19 @@ def ready_brokers(bootstrap_servers: str, timeout_s: float = 5.0) -> int:
         except KafkaError as error:
             raise KafkaUnavailableError(f"no Kafka broker answers at {bootstrap_servers}") from error
         return len(client.cluster.brokers())
+
+
+CONNECT_MS = 10_000
+"""How long every client tries to reach a first broker."""
+
+
+@contextlib.contextmanager
+def connecting(servers: str) -> Iterator[None]:
+    """Make a client in this block: KafkaUnavailableError when it reaches no broker."""
+    try:
+        yield
+    except KafkaTimeoutError as error:
+        raise KafkaUnavailableError(f"no Kafka broker answers at {servers}") from error
 
 
 def _is_open(host: str, port: int) -> bool:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import kafka.errors
 from kafka import KafkaConsumer, TopicPartition
-from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
-from kafka.future import Future
 from kafka.structs import OffsetAndMetadata
 
+from infra.streams.brokers import CONNECT_MS, connecting
 from infra.streams.errors import FencedError, OffsetOutOfRangeError
 from infra.streams.limits import RECORD_BYTES, ReadLimit
+from infra.streams.rebalance import Listener, Rebalances
 from infra.streams.records import Record, Shard
 
 LOST_PLACE = (
@@ -25,22 +23,7 @@ LOST_PLACE = (
     kafka.errors.RebalanceInProgressError,
 )
 CALL_S = 30.0
-
-
-class Listener(Protocol):
-    """Told about a member's shards while it is in `poll` or `close`.
-
-    It is called in another thread, which may call Kafka.
-    """
-
-    def assigned(self, shards: Collection[Shard]) -> None:
-        """These came in addition; seek each to where it shall be read from."""
-
-    def revoked(self, shards: Collection[Shard]) -> None:
-        """These go to another member when this returns: finish or abort what is open."""
-
-    def lost(self, shards: Collection[Shard]) -> None:
-        """These are another member's already: abort what is open, commit nothing."""
+LEAVE_MS = 5_000
 
 
 class StreamConsumer:
@@ -59,47 +42,56 @@ class StreamConsumer:
         client_id: str,
         session_timeout_s: float = 10.0,
         listener: Listener | None = None,
+        gather_bytes: int = 1,
+        gather_s: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`servers` is "host:port,...". With a group, `streams` are subscribed to; without, `assign`."""
+        """`servers` is "host:port,...". With a group, `streams` are subscribed to; without, `assign`.
+
+        The brokers hold an answer back until there are `gather_bytes` of records, for up to `gather_s`
+        seconds: who is in no hurry asks for many, and costs all a fraction of the CPU.
+        """
         self.streams, self.group = list(streams), group
         self._clock = clock
         self._limits: dict[Shard, ReadLimit] = {}
         self._paused: set[Shard] = set()  # by the caller
         self._held: set[Shard] = set()  # by the limit
         self._known: dict[TopicPartition, Shard] = {}
-        self._consumer = KafkaConsumer(
-            bootstrap_servers=servers.split(","),
-            client_id=client_id,
-            group_id=group,
-            isolation_level="read_committed",
-            auto_offset_reset="none",
-            enable_auto_commit=False,
-            session_timeout_ms=round(session_timeout_s * 1000),
-            heartbeat_interval_ms=round(session_timeout_s * 1000 / 3),
-            max_partition_fetch_bytes=2 * RECORD_BYTES,
-            fetch_max_wait_ms=100,
-            allow_auto_create_topics=False,
-            metrics_enabled=False,
-        )
-        self._adapter = _Adapter(listener, self._forget)
-        self._adapter.net = self._consumer._net
-        self._adapter.turn.acquire()
+        with connecting(servers):
+            self._consumer = KafkaConsumer(
+                bootstrap_timeout_ms=CONNECT_MS,
+                bootstrap_servers=servers.split(","),
+                client_id=client_id,
+                group_id=group,
+                isolation_level="read_committed",
+                auto_offset_reset="none",
+                enable_auto_commit=False,
+                session_timeout_ms=round(session_timeout_s * 1000),
+                heartbeat_interval_ms=round(session_timeout_s * 1000 / 3),
+                max_partition_fetch_bytes=2 * RECORD_BYTES,
+                fetch_min_bytes=gather_bytes,
+                fetch_max_wait_ms=round(gather_s * 1000),
+                allow_auto_create_topics=False,
+                metrics_enabled=False,
+            )
+        self._rebalances = Rebalances(listener, self._forget)
+        self._rebalances.net = self._consumer._net
         if group is not None:
-            self._consumer.subscribe(self.streams, listener=self._adapter)
+            self._consumer.subscribe(self.streams, listener=self._rebalances)
 
     def poll(self, timeout_s: float, max_records: int = 500) -> dict[Shard, list[Record]]:
         """Records that come within `timeout_s` seconds, by shard, each shard's in order.
 
-        Raises OffsetOutOfRangeError when a shard's position is not in its log, FencedError when this
-        member lost its place and was not told otherwise.
+        Raises OffsetOutOfRangeError when a shard's position is not in its log, and whatever the
+        listener raised.
         """
         self._release()
         try:
-            with self._rebalancing():
+            with self._rebalances.allowed():
                 polled = self._consumer.poll(timeout_ms=round(timeout_s * 1000), max_records=max_records)
-        except (kafka.errors.OffsetOutOfRangeError, kafka.errors.NoOffsetForPartitionError) as error:
-            raise OffsetOutOfRangeError(self._where(error)) from error
+        except kafka.errors.OffsetOutOfRangeError as error:
+            self._explain(error.args[0])
+            raise
         return {self._shard(where): self._taken(where, records) for where, records in polled.items()}
 
     def assign(self, shards: Iterable[Shard]) -> None:
@@ -193,39 +185,25 @@ class StreamConsumer:
         return {self._shard(where): offset for where, offset in found.items()}
 
     def lag(self) -> dict[Shard, int]:
-        """Records behind the end of each assigned shard, as the last fetch knew it."""
-        found = {}
-        for where in self._consumer.assignment():
-            end = self._consumer.highwater(where)
-            if end is not None:
-                with contextlib.suppress(kafka.errors.KafkaError):
-                    found[self._shard(where)] = max(0, end - int(self._consumer.position(where)))
-        return found
+        """Records between the position of each assigned shard and its end; asks the brokers."""
+        ends = self.end_offsets(self.assignment())
+        return {shard: max(0, end - self.position(shard)) for shard, end in ends.items()}
 
     def group_metadata(self) -> Any:
-        """This member's place in its group at this moment, for TransactionalProducer.send_offsets."""
-        return self._consumer.group_metadata()
+        """This member's place in its group at this moment, for TransactionalProducer.send_offsets.
+
+        To be called right after the poll whose records are answered. Raises FencedError when the place
+        is lost: Kafka would take offsets from nobody's place without a check.
+        """
+        place = self._consumer.group_metadata()
+        if self.group is not None and place.generation_id < 0:
+            raise FencedError(f"{self.group}: the place in the group is lost")
+        return place
 
     def close(self) -> None:
-        """Leave the group; the listener's `revoked` is called first."""
-        with self._rebalancing():
-            self._consumer.close(autocommit=False)
-
-    @contextlib.contextmanager
-    def _rebalancing(self) -> Iterator[None]:
-        """Let the listener be called within the block; what it raised is raised at its end."""
-        adapter = self._adapter
-        adapter.turn.release()
-        try:
-            yield
-        except kafka.errors.KafkaError:
-            if adapter.failure is None:
-                raise
-        finally:
-            adapter.turn.acquire()
-        if adapter.failure is not None:
-            failure, adapter.failure = adapter.failure, None
-            raise failure
+        """Leave the group at once. The listener is not told: finish what is open before."""
+        self._rebalances.silence()
+        self._consumer.close(autocommit=False, timeout_ms=LEAVE_MS)
 
     def _committed(self, shard: Shard) -> int | None:
         found = self._consumer.committed(TopicPartition(*shard), timeout_ms=CALL_S * 1000)
@@ -276,11 +254,12 @@ class StreamConsumer:
         self._paused.difference_update(shards)
         self._held.difference_update(shards)
 
-    def _where(self, error: Exception) -> str:
-        shards = sorted(self.assignment())
-        begins = self.beginning_offsets(shards)
-        texts = [f"{shard.stream}/{shard.number} begins at {begins[shard]}" for shard in shards]
-        return f"{error}; {', '.join(texts)}"
+    def _explain(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Raise OffsetOutOfRangeError for the first position that is not in its log."""
+        for where, offset in positions.items():
+            shard = self._shard(where)
+            begins, ends = self.beginning_offsets([shard]), self.end_offsets([shard])
+            check_range(shard, offset, begins[shard], ends[shard])
 
 
 def check_range(shard: Shard, offset: int, begins: int, ends: int) -> None:
@@ -290,44 +269,3 @@ def check_range(shard: Shard, offset: int, begins: int, ends: int) -> None:
             f"shard {shard.number} of {shard.stream} was read up to offset {offset:,}, but its log goes "
             f"from {begins:,} to {ends:,}: records are gone that were never read"
         )
-
-
-class _Adapter(AsyncConsumerRebalanceListener):  # type: ignore[misc]  # kafka ships no types
-    """Kafka's listener interface for ours.
-
-    Kafka calls it on its own I/O thread, where no call that waits for Kafka is possible. So ours is called
-    in a thread beside it, and only while the owner is in `poll` or `close`, which hold no turn.
-    """
-
-    def __init__(self, listener: Listener | None, forget: Callable[[Collection[Shard]], None]) -> None:
-        self._listener, self._forget = listener, forget
-        self.turn = threading.Lock()
-        self.failure: BaseException | None = None
-        self.net: Any = None
-
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        await self._tell("revoked", revoked)
-
-    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        await self._tell("assigned", assigned)
-
-    async def on_partitions_lost(self, lost: Collection[TopicPartition]) -> None:
-        await self._tell("lost", lost)
-
-    async def _tell(self, what: str, where: Collection[TopicPartition]) -> None:
-        shards = [Shard(*each) for each in sorted(where)]
-        done = Future()
-        threading.Thread(target=self._call, args=(what, shards, done), name=what, daemon=True).start()
-        await done
-
-    def _call(self, what: str, shards: list[Shard], done: Any) -> None:
-        try:
-            with self.turn:
-                if shards and self._listener is not None:
-                    getattr(self._listener, what)(shards)
-                if what != "assigned":
-                    self._forget(shards)
-        except BaseException as error:  # raised again in the owner's thread, by `poll`
-            self.failure = error
-        finally:
-            self.net.call_soon_threadsafe(lambda: done.success(None))

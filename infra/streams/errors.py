@@ -10,11 +10,19 @@ class InvalidArgumentException(Exception):  # noqa: N818  (Kinesis' own name)
 
 
 class ProvisionedThroughputExceededException(Exception):  # noqa: N818  (Kinesis' own name)
-    """The shard has taken all that its limits allow in this second; put the record again later."""
+    """The shard has taken all that its limits allow now; put the record again after `wait_s` seconds."""
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class PutFailedError(Exception):
     """A record that was put could not be written; nothing after it in its shard should be put."""
+
+
+class StreamInUseError(Exception):
+    """A consumer reads the stream, so its shards can't change; the text names the groups."""
 
 
 class FencedError(Exception):

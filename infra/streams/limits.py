@@ -1,10 +1,12 @@
 """A shard's limits, and the counts of what was put: 1 MB/s and 1,000 records/s in, 2 MB/s out.
 
-Source: Kinesis Data Streams' quotas. As there, they hold within each second.
+Source: Kinesis Data Streams' quotas. Each is a token bucket that holds one second's worth: smooth under
+load, and after a quiet second the next may take up to twice as much.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,6 +15,8 @@ BYTES_PER_S = 1_000_000
 BYTES_OUT_PER_S = 2_000_000
 RECORD_BYTES = 1 << 20
 KEY_CHARACTERS = 256
+READ_ON_BYTES = 200_000
+"""How much a held shard must be allowed to give before it is read on: a tenth of a second's worth."""
 
 
 @dataclass(slots=True)
@@ -30,57 +34,70 @@ class ShardUse:
 
 @dataclass(slots=True)
 class ShardLimit:
-    """The seconds of one shard's input. `clock` gives seconds, from any beginning."""
+    """What one shard may take now. `clock` gives seconds, from any beginning."""
 
     clock: Callable[[], float]
     use: ShardUse = field(default_factory=ShardUse)
+    records: float = RECORDS_PER_S
+    bytes: float = BYTES_PER_S
+    at: float = -math.inf
     second: int = -1
-    records: int = 0
-    bytes: int = 0
+    in_second: int = 0
 
-    def take(self, size: int) -> bool:
-        """Count a record of `size` bytes into this second; False, and nothing counted, when it is full."""
-        second = int(self.clock())
-        if second != self.second:
-            self.second, self.records, self.bytes = second, 0, 0
-        if self.records >= RECORDS_PER_S or (self.bytes and self.bytes + size > BYTES_PER_S):
+    def take(self, size: int) -> float:
+        """Count a record of `size` bytes: 0.0. When it is too much: the seconds until it can be tried.
+
+        A record larger than one second's bytes needs a full second, and the next ones pay for the rest.
+        """
+        now = self.clock()
+        passed, self.at = now - self.at, now
+        records = self.records + passed * RECORDS_PER_S
+        allowed = self.bytes + passed * BYTES_PER_S
+        self.records = records = records if records < RECORDS_PER_S else RECORDS_PER_S
+        self.bytes = allowed = allowed if allowed < BYTES_PER_S else BYTES_PER_S
+        needed = size if size < BYTES_PER_S else BYTES_PER_S
+        if records < 1 or allowed < needed:
             self.use.throttled += 1
-            return False
-        self.records += 1
-        self.bytes += size
+            return max((1 - records) / RECORDS_PER_S, (needed - allowed) / BYTES_PER_S)
+        self.records = records - 1
+        self.bytes = allowed - size
+        self._count(size, int(now))
+        return 0.0
+
+    def _count(self, size: int, second: int) -> None:
         use = self.use
         use.records += 1
         use.bytes += size
-        use.peak_records_per_s = max(use.peak_records_per_s, self.records)
-        return True
+        if second != self.second:
+            self.second, self.in_second = second, 0
+        self.in_second += 1
+        if self.in_second > use.peak_records_per_s:
+            use.peak_records_per_s = self.in_second
 
 
 @dataclass(slots=True)
 class ReadLimit:
-    """The seconds of one shard's output to one consumer."""
+    """What one consumer may read of one shard now."""
 
     clock: Callable[[], float]
-    second: int = -1
-    bytes: int = 0
+    bytes: float = BYTES_OUT_PER_S
+    at: float = -math.inf
 
     def took(self, size: int) -> bool:
-        """Count bytes that were read; whether the shard may be read on in this second."""
-        self._turn()
-        self.bytes += size
-        return self.bytes < BYTES_OUT_PER_S
+        """Count bytes that were read; whether the shard may be read on."""
+        self._fill()
+        self.bytes -= size
+        return self.bytes > 0
 
     def free(self) -> bool:
-        """Whether the shard may be read now."""
-        self._turn()
-        return self.bytes < BYTES_OUT_PER_S
+        """Whether a shard that was held may be read on."""
+        self._fill()
+        return self.bytes >= READ_ON_BYTES
 
-    def _turn(self) -> None:
-        second = int(self.clock())
-        if second != self.second:
-            # What was read beyond the limit counts into the seconds after it.
-            passed = second - self.second
-            self.bytes = max(0, self.bytes - passed * BYTES_OUT_PER_S) if self.second >= 0 else 0
-            self.second = second
+    def _fill(self) -> None:
+        now = self.clock()
+        passed, self.at = now - self.at, now
+        self.bytes = min(BYTES_OUT_PER_S, self.bytes + passed * BYTES_OUT_PER_S)
 
 
 def shards_needed(records_per_s: float, bytes_per_s: float, fullest_share: float, shards: int) -> int:
@@ -89,6 +106,5 @@ def shards_needed(records_per_s: float, bytes_per_s: float, fullest_share: float
     `fullest_share` is the fullest shard's share of all records among `shards` shards.
     """
     unevenness = max(1.0, fullest_share * shards)
-    by_records = records_per_s * unevenness / RECORDS_PER_S
-    by_bytes = bytes_per_s * unevenness / BYTES_PER_S
-    return max(1, -int(-max(by_records, by_bytes) // 1))
+    fullest = max(records_per_s / RECORDS_PER_S, bytes_per_s / BYTES_PER_S) * unevenness
+    return max(1, math.ceil(fullest))

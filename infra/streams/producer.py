@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 
+from infra.contracts.errors import UserError
+from infra.streams.brokers import CONNECT_MS, connecting
 from infra.streams.errors import (
     InvalidArgumentException,
     ProvisionedThroughputExceededException,
@@ -19,6 +22,11 @@ from infra.streams.limits import KEY_CHARACTERS, RECORD_BYTES, ShardLimit, Shard
 from infra.streams.records import Shard, shard_number
 
 REQUEST_BYTES = RECORD_BYTES + (1 << 16)
+MOST_PENDING = 50_000
+"""Records that wait for their acknowledgement at most; Kafka's client itself has no bound."""
+KNOWN_WITHIN_S = 5.0
+DELIVER_WITHIN_MS = 86_400_000
+"""Never, in effect: a record that expired would leave a hole before the later ones of its shard."""
 DURABLE = {
     "acks": "all",
     "enable_idempotence": True,
@@ -37,94 +45,123 @@ class StreamProducer:
         servers: str,
         client_id: str,
         *,
-        linger_s: float = 0.005,
+        linger_s: float = 0.01,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`servers` is "host:port,...". Records wait up to `linger_s` for others of their shard."""
         self._clock = clock
-        self._limits: dict[Shard, ShardLimit] = {}
-        self._shards: dict[str, int] = {}
+        self._limits: dict[str, list[ShardLimit]] = {}  # by stream and shard number
         self._pending: deque[Any] = deque()
         self.acknowledged = 0
         self.refused: Counter[str] = Counter()
-        self._producer = KafkaProducer(
-            bootstrap_servers=servers.split(","),
-            client_id=client_id,
-            linger_ms=round(linger_s * 1000),
-            batch_size=1 << 16,
-            **DURABLE,
-        )
+        with connecting(servers):
+            self._producer = KafkaProducer(
+                bootstrap_timeout_ms=CONNECT_MS,
+                bootstrap_servers=servers.split(","),
+                client_id=client_id,
+                linger_ms=round(linger_s * 1000),
+                batch_size=1 << 16,
+                max_block_ms=KNOWN_WITHIN_S * 1000,
+                delivery_timeout_ms=DELIVER_WITHIN_MS,
+                **DURABLE,
+            )
 
     def shard_of(self, stream: str, key: str) -> Shard:
         """The shard that records with this partition key go to."""
-        return Shard(stream, shard_number(key, self.shards(stream)))
+        return Shard(stream, shard_number(key.encode(), self.shards(stream)))
 
     def shards(self, stream: str) -> int:
-        """The number of a stream's shards. Raises PutFailedError if there is no such stream."""
-        if stream not in self._shards:
-            try:
-                self._shards[stream] = len(self._producer.partitions_for(stream))
-            except KafkaError as error:
-                raise PutFailedError(f"there is no stream {stream}: {error}") from error
-        return self._shards[stream]
+        """The number of a stream's shards. Raises UserError if there is no such stream."""
+        return len(self._limits.get(stream) or self._known(stream))
 
     def put(self, stream: str, key: str, value: bytes, headers: Sequence[tuple[str, bytes]] = ()) -> None:
         """Put a record into the shard of its key; it is written in the background.
 
         Raises InvalidArgumentException for one that no shard takes (never to be tried again),
-        ProvisionedThroughputExceededException when the shard's second is full (to be tried again
-        before any later record of that shard), PutFailedError when an earlier one could not be written.
+        ProvisionedThroughputExceededException when the shard is full for now (to be tried again after
+        its `wait_s` seconds, before any later record of that shard), PutFailedError when an earlier
+        record could not be written. Waits while too many are not acknowledged yet.
         """
         encoded = key.encode()
         size = len(encoded) + len(value)
         if not 0 < len(key) <= KEY_CHARACTERS or size > RECORD_BYTES:
             self.refused[stream] += 1
             raise InvalidArgumentException(_refusal(stream, key, size))
-        shard = self.shard_of(stream, key)
-        limit = self._limits.get(shard)
-        if limit is None:
-            limit = self._limits[shard] = ShardLimit(self._clock)
-        if not limit.take(size):
-            raise ProvisionedThroughputExceededException(f"shard {shard.number} of {stream} is full")
+        pending = self._pending
+        if pending and pending[0].is_done:
+            self._collect()
+        if len(pending) >= MOST_PENDING:
+            self.flush()
+        limits = self._limits.get(stream) or self._known(stream)
+        number = shard_number(encoded, len(limits))
+        wait_s = limits[number].take(size)
+        if wait_s:
+            raise ProvisionedThroughputExceededException(f"shard {number} of {stream} is full", wait_s)
         try:
-            future = self._producer.send(stream, value, encoded, list(headers), shard.number)
+            future = self._producer.send(stream, value, encoded, list(headers) if headers else None, number)
         except KafkaError as error:
             raise PutFailedError(f"{stream}: {error}") from error
-        self._pending.append(future)
-        if self._pending[0].is_done:
-            self._collect()
+        pending.append(future)
 
     def flush(self, timeout_s: float = 30.0) -> None:
         """Wait until all that was put is acknowledged. Raises PutFailedError for what was not."""
         try:
             self._producer.flush(timeout=timeout_s)
         except KafkaError as error:
-            raise PutFailedError(str(error)) from error
+            raise PutFailedError(f"not acknowledged within {timeout_s:g} s: {error}") from error
         self._collect()
         if self._pending:
             raise PutFailedError(f"{len(self._pending)} records were not acknowledged in {timeout_s:g} s")
 
     def by_shard(self) -> dict[Shard, ShardUse]:
-        """What this process has put into each shard so far."""
-        return {shard: limit.use for shard, limit in sorted(self._limits.items())}
+        """What this process has put into each shard so far, of the streams that it puts into."""
+        return {
+            Shard(stream, number): limit.use
+            for stream, limits in sorted(self._limits.items())
+            for number, limit in enumerate(limits)
+        }
 
     @property
     def throttled(self) -> int:
         """How often a put was held back by a shard's limits."""
-        return sum(limit.use.throttled for limit in self._limits.values())
+        return sum(use.throttled for use in self.by_shard().values())
 
     def close(self) -> None:
         """Close; call flush before, to know that all is written."""
-        self._producer.close(timeout=10)
+        close_producer(self._producer)
+
+    def _known(self, stream: str) -> list[ShardLimit]:
+        shards = shard_count(self._producer, stream)
+        limits = self._limits[stream] = [ShardLimit(self._clock) for _ in range(shards)]
+        return limits
 
     def _collect(self) -> None:
         """Count what was acknowledged, in order of putting."""
         pending = self._pending
         while pending and pending[0].is_done:
             future = pending.popleft()
-            if future.failed():
+            if future.exception is not None:
                 raise PutFailedError(f"a record could not be written: {future.exception}")
             self.acknowledged += 1
+
+
+def shard_count(producer: Any, stream: str) -> int:
+    """The number of a stream's shards, as a KafkaProducer knows it. Raises UserError for no stream."""
+    try:
+        return len(producer.partitions_for(stream))
+    except KafkaTimeoutError as error:
+        raise UserError(
+            f"there is no stream {stream}; `python -m infra.provision` makes those declared"
+        ) from error
+
+
+def close_producer(producer: Any) -> None:
+    """End a KafkaProducer within seconds, its threads too, whatever it still holds."""
+    with contextlib.suppress(KafkaError):
+        producer.flush(timeout=2)
+    producer._sender.force_close()  # `close` alone leaves its threads when a flush does not end
+    with contextlib.suppress(KafkaError):
+        producer.close(timeout=2)
 
 
 def _refusal(stream: str, key: str, size: int) -> str:

@@ -26,7 +26,7 @@ class Record(NamedTuple):
     headers: tuple[tuple[str, bytes], ...]
 
 
-@lru_cache(maxsize=1 << 20)
-def shard_number(key: str, shards: int) -> int:
+@lru_cache(maxsize=1 << 16)
+def shard_number(key: bytes | str, shards: int) -> int:
     """The shard of a partition key: murmur2 modulo the number of shards, as Kafka's clients have it."""
-    return (int(murmur2(key.encode())) & 0x7FFFFFFF) % shards
+    return (int(murmur2(key if isinstance(key, bytes) else key.encode())) & 0x7FFFFFFF) % shards

@@ -13,13 +13,15 @@ from kafka.errors import (
     IllegalGenerationError,
     InvalidProducerEpochError,
     KafkaError,
+    KafkaTimeoutError,
     ProducerFencedError,
     UnknownMemberIdError,
 )
 from kafka.structs import OffsetAndMetadata
 
+from infra.streams.brokers import CONNECT_MS, connecting
 from infra.streams.errors import FencedError, TransactionFailedError
-from infra.streams.producer import DURABLE
+from infra.streams.producer import DELIVER_WITHIN_MS, DURABLE, close_producer, shard_count
 from infra.streams.records import Shard, shard_number
 
 FENCED = (
@@ -30,59 +32,74 @@ FENCED = (
     ProducerFencedError,
     UnknownMemberIdError,
 )
+RETRY_MS = 10
+"""Kafka's client sleeps so long before it asks again, as it must while the last commit is being completed."""
 
 
 class TransactionalProducer:
     """One transactional id; making it ends an older owner's open transaction and fences that owner.
 
-    After any failure, close it and make another one. Shard limits are not applied: what a consumer
-    answers was let in by the limits of the stream that it read.
+    Every method may raise FencedError or TransactionFailedError, none waits longer than the time-out;
+    after either, close it and make another one. Shard limits are not applied: what a consumer answers was
+    let in by the limits of the stream that it read.
     """
 
     def __init__(self, servers: str, transactional_id: str, timeout_s: float = 10.0) -> None:
         """`timeout_s` is how long an abandoned transaction may hold readers up."""
+        self._timeout_ms = round(timeout_s * 1000)
         self._shards: dict[str, int] = {}
         self._failures: list[BaseException] = []
-        self._producer = KafkaProducer(
-            bootstrap_servers=servers.split(","),
-            client_id=transactional_id,
-            transactional_id=transactional_id,
-            transaction_timeout_ms=round(timeout_s * 1000),
-            delivery_timeout_ms=round(timeout_s * 1000),
-            request_timeout_ms=round(timeout_s * 500),
-            max_block_ms=round(timeout_s * 1000),
-            linger_ms=5,
-            batch_size=1 << 16,
-            **DURABLE,
-        )
-        with _told():
-            self._producer.init_transactions()
+        with connecting(servers):
+            self._producer = KafkaProducer(
+                bootstrap_timeout_ms=CONNECT_MS,
+                bootstrap_servers=servers.split(","),
+                client_id=transactional_id,
+                transactional_id=transactional_id,
+                transaction_timeout_ms=self._timeout_ms,
+                delivery_timeout_ms=DELIVER_WITHIN_MS,
+                request_timeout_ms=self._timeout_ms // 2,
+                max_block_ms=self._timeout_ms,
+                retry_backoff_ms=RETRY_MS,
+                linger_ms=5,
+                batch_size=1 << 16,
+                **DURABLE,
+            )
+        self._manager = self._producer._transaction_manager
+        try:
+            with self._told():
+                self._producer.init_transactions()
+        except BaseException:
+            self.close()
+            raise
 
     def begin(self) -> None:
         """Begin a transaction."""
-        with _told():
+        self._failures.clear()
+        with self._told():
             self._producer.begin_transaction()
 
     def send(
         self,
         stream: str,
-        key: bytes | None,
+        key: bytes | str | None,
         value: bytes | None,
         headers: Sequence[tuple[str, bytes]] = (),
         shard: int | None = None,
     ) -> None:
-        """Add a record, to the shard of its key unless one is given."""
-        with _told():
-            if shard is None:
-                shard = shard_number((key or b"").decode(), self.shards(stream))
-            future = self._producer.send(stream, value, key, list(headers), shard)
-            if future.is_done and future.failed():
-                raise future.exception
+        """Add a record, to the shard of its key unless one is given. Raises UserError for no such stream."""
+        encoded = key.encode() if isinstance(key, str) else key
+        if shard is None:
+            shard = shard_number(encoded or b"", self._shards.get(stream) or self.shards(stream))
+        try:
+            future = self._producer.send(stream, value, encoded, list(headers), shard)
+        except KafkaError as error:
+            raise self._known(error) from error
+        future.add_errback(self._failures.append)
 
     def shards(self, stream: str) -> int:
         """The number of a stream's shards."""
         if stream not in self._shards:
-            self._shards[stream] = len(self._producer.partitions_for(stream))
+            self._shards[stream] = shard_count(self._producer, stream)
         return self._shards[stream]
 
     def send_offsets(self, offsets: Mapping[Shard, int], group_metadata: Any) -> None:
@@ -93,31 +110,42 @@ class TransactionalProducer:
         positions = {
             TopicPartition(*shard): OffsetAndMetadata(offset, "", -1) for shard, offset in offsets.items()
         }
-        with _told():
-            self._producer.send_offsets_to_transaction(positions, group_metadata)
+        with self._told():
+            self._wait(self._manager.send_offsets_to_transaction(positions, group_metadata))
 
     def commit(self) -> None:
-        """Commit: all records and offsets of the transaction are visible afterwards."""
-        with _told():
-            self._producer.commit_transaction()
+        """Commit: all records and offsets of the transaction stand when it returns, seen moments later."""
+        with self._told():
+            # The client would commit without a record that it gave up.
+            self._producer.flush(timeout=self._timeout_ms / 1000)
+            if self._failures:
+                raise self._known(KafkaError(f"a record was not written: {self._failures[0]}"))
+            self._wait(self._manager.begin_commit())
 
     def abort(self) -> None:
         """Abort the transaction that is open."""
-        with _told():
-            self._producer.abort_transaction()
+        with self._told():
+            self._wait(self._manager.begin_abort())
 
     def close(self) -> None:
         """Close; an open transaction is left to its time-out, or to the next owner of the id."""
-        with contextlib.suppress(KafkaError):
-            self._producer.close(timeout=2)
+        close_producer(self._producer)
 
+    def _wait(self, result: Any) -> None:
+        """What the client's own methods do, but not for ever."""
+        self._producer._sender.wakeup()
+        if not result.wait(timeout_ms=self._timeout_ms):
+            raise KafkaTimeoutError(f"no answer within {self._timeout_ms} ms")
 
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Kafka's many errors as the two that a caller tells apart."""
-    try:
-        yield
-    except FENCED as error:
-        raise FencedError(f"{type(error).__name__}: {error}") from error
-    except (KafkaError, AssertionError) as error:
-        raise TransactionFailedError(f"{type(error).__name__}: {error}") from error
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except KafkaError as error:
+            raise self._known(error) from error
+
+    def _known(self, error: KafkaError) -> FencedError | TransactionFailedError:
+        """Kafka's many errors as the two that a caller tells apart."""
+        cause = self._manager.last_error or error  # a later call only says that there was an error
+        kind = FencedError if isinstance(cause, FENCED) else TransactionFailedError
+        return kind(f"{type(cause).__name__}: {cause}")

@@ -78,6 +78,7 @@ def test_a_second_run_goes_on_after_the_first(live: Settings, data_set: DataSet,
     assert labels
 
 
+@pytest.mark.slow
 def test_a_killed_producer_loses_and_repeats_nothing(live: Settings, data_set: DataSet) -> None:
     """kill -9 in mid-play, several times; the next one goes on after each shard's last record."""
     for _ in range(3):

@@ -40,6 +40,11 @@ OWNERS = {
     "kafka": ("infra/streams/",),
     "duckdb": ("infra/warehouse.py", "tests"),
     "pyspark": ("spark_jobs", "tests"),
+    "xgboost": ("spark_jobs", "tests"),
+    "onnxmltools": ("spark_jobs", "tests"),
+    "sklearn": ("spark_jobs", "tests"),
+    "onnxruntime": ("stream_consumers", "spark_jobs", "tests"),
+    "prometheus_client": ("infra/metrics.py", "tests"),
 }
 
 
@@ -110,6 +115,11 @@ def test_only_settings_reads_the_environment() -> None:
     [
         ("infra/contracts/errors.py", "infra.stories.batch_job"),
         ("infra/cluster/client.py", "minio"),
+        ("stream_consumers/worker.py", "kafka"),
+        ("stream_consumers/worker.py", "xgboost"),
+        ("producers/sales.py", "onnxruntime"),
+        ("infra/streams/admin.py", "infra.provision"),
+        ("stream_consumers/worker.py", "producers.sales"),
         ("infra/stories/batch_job.py", "producers.sales"),
         ("spark_jobs/session.py", "producers.sales"),
     ],

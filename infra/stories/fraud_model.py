@@ -1,0 +1,93 @@
+"""The batch side of the streaming story: terminals' tables and the model, made by a cluster if they lack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from rich.console import Console
+
+from infra.cluster.client import Clusters
+from infra.contracts import resources
+from infra.contracts.datasets import DataSet, Manifest
+from infra.contracts.features import TERMINAL_STEP_S, as_of
+from infra.objects import ObjectStore
+from infra.settings import ROOT, Settings
+from infra.stories.cluster_run import failure, run_cluster
+
+REQUEST = ROOT / "infra" / "resources" / "clusters" / "fraud-model.json"
+TRAINING = timedelta(days=49)
+"""How much of the history the training and its folds look at: the tables of these days are needed too."""
+
+
+class ModelFailedError(Exception):
+    """A step of the batch side failed; the text says which, and where its logs are."""
+
+
+def prepare_model(settings: Settings, data_set: DataSet, manifest: Manifest, console: Console) -> list[str]:
+    """Make the tables up to the data set's end, and a model if there is none. Returns what was made.
+
+    Raises ModelFailedError.
+    """
+    store = ObjectStore(settings)
+    tables, model = missing_tables(store, data_set, manifest), newest_model(store, data_set)
+    if not tables and model is not None:
+        return []
+    request = model_request(data_set, manifest, tables, train=model is None)
+    cluster = run_cluster(Clusters(settings), request, console)
+    failed = failure(cluster)
+    if failed:
+        raise ModelFailedError(failed)
+    return [step.name for step in cluster.steps]
+
+
+def table_times(manifest: Manifest, step_s: int) -> Iterator[datetime]:
+    """The as-of times whose tables training and play look up, in order."""
+    begin = datetime.combine(manifest.first_day, datetime.min.time(), manifest.live_from.tzinfo)
+    moment = as_of(max(begin, manifest.live_from - TRAINING), step_s)
+    while moment < manifest.until:
+        yield moment
+        moment += timedelta(seconds=step_s)
+
+
+def missing_tables(store: ObjectStore, data_set: DataSet, manifest: Manifest) -> list[datetime]:
+    """The as-of times whose tables are not there."""
+    there = {item.url for item in store.list(data_set.terminal_risk)}
+    return [at for at in table_times(manifest, TERMINAL_STEP_S) if data_set.terminal_table(at) not in there]
+
+
+def newest_model(store: ObjectStore, data_set: DataSet) -> dict[str, Any] | None:
+    """The model.json of the model that comes into force last, or None."""
+    urls = [item.url for item in store.list(data_set.models) if item.url.endswith("/model.json")]
+    models: list[dict[str, Any]] = [json.loads(store.get(url)) for url in urls]
+    return max(models, key=lambda model: (model["in_force_from"], model["version"]), default=None)
+
+
+def model_request(
+    data_set: DataSet, manifest: Manifest, tables: Sequence[datetime], *, train: bool
+) -> dict[str, Any]:
+    """The declared RunJobFlow request with this data set's prefixes and times in it."""
+    request = resources.read_request(REQUEST)
+    request["LogUri"] = f"s3://{data_set.bucket}/logs/"
+    risk, training = request["Steps"]
+    if tables:
+        risk["HadoopJarStep"]["Args"] = [
+            *("spark-submit", "spark_jobs/terminal_risk.py"),
+            *("--transactions", data_set.source("transactions"), "--labels", data_set.source("labels")),
+            *("--output", data_set.terminal_risk, "--step", str(TERMINAL_STEP_S)),
+            *("--from", _iso(tables[0]), "--until", _iso(manifest.until)),
+        ]
+    training["HadoopJarStep"]["Args"] = [
+        *("spark-submit", "spark_jobs/train_fraud_model.py"),
+        *("--transactions", data_set.history("transactions"), "--labels", data_set.history("labels")),
+        *("--tables", data_set.terminal_risk, "--output", data_set.models, "--step", str(TERMINAL_STEP_S)),
+        *("--history-end", _iso(manifest.live_from)),
+    ]
+    request["Steps"] = [*([risk] if tables else []), *([training] if train else [])]
+    return request
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,191 @@
+"""The streaming story: a data set played at a rate, scored, alerted on, archived; then a proof, a report."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from infra import process
+from infra.contracts.columns import TRANSACTIONS
+from infra.contracts.datasets import DataSet, Manifest, read_manifest
+from infra.contracts.errors import UserError
+from infra.local.servers import servers
+from infra.memory import PeakMemory, peak_memory
+from infra.objects import ObjectStore
+from infra.provision import provision
+from infra.settings import Settings
+from infra.stories.fraud_model import ModelFailedError, prepare_model
+from infra.stories.run import Stopwatch, Variable, only_one, run_name
+from infra.stories.stream_fresh import start_anew
+from infra.stories.stream_play import Plan, Play, Played
+from infra.stories.stream_processes import ProcessFailedError
+from infra.stories.stream_results import Circumstances, report
+from infra.supervisor import Supervisor
+
+JOB = "stream-demo"
+DEFAULT_RATE, DEFAULT_SECONDS, DEFAULT_SHARDS, DEFAULT_HISTORY = 5_000.0, 60.0, 8, 0.7
+MOST_SCORERS = 8
+variable = functools.partial(click.option, cls=Variable)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for; None where the default holds."""
+
+    rate: float | None = None
+    seconds: float | None = None
+    shards: int | None = None
+    scorers: int | None = None
+    fresh: bool = False
+    input: str | None = None
+    columns: str | None = None
+    history: float | None = None
+
+    def check(self) -> None:
+        """Refuse what can't be meant, before anything is started."""
+        limits = (
+            ("RATE", self.rate, 0.1, 1_000_000), ("SECONDS", self.seconds, 1, 86_400),
+            ("SHARDS", self.shards, 1, 200), ("SCORERS", self.scorers, 1, MOST_SCORERS),
+            ("HISTORY", self.history, 0.05, 0.95),
+        )  # fmt: skip
+        for name, value, least, most in limits:
+            if value is not None and not least <= value <= most:
+                raise UserError(f"{name} is {least:,} to {most:,}, not {value:,}")
+        if self.columns:
+            TRANSACTIONS.parse(self.columns)
+        if not self.input and (self.columns or self.history is not None):
+            raise UserError("COLUMNS and HISTORY describe transactions of your own; give INPUT too")
+        if self.input and not Path(self.input).expanduser().is_file():
+            raise UserError(f"INPUT={self.input} is not a file; give one CSV or Parquet file of transactions")
+
+    def data_set_arguments(self) -> list[str]:
+        """The data set, as producers.dataset takes it."""
+        given = {
+            "--shards": self.shards,
+            "--input": str(Path(self.input).expanduser().absolute()) if self.input else None,
+            "--columns": self.columns,
+            "--history": self.history,
+        }
+        return [word for name, value in given.items() if value is not None for word in (name, str(value))]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@variable("--rate", type=float, help=f"Transactions a second (default {DEFAULT_RATE:,.0f}).")
+@variable("--seconds", type=float, help=f"How long to play (default {DEFAULT_SECONDS:.0f}).")
+@variable(
+    "--shards", type=int, help=f"Shards of the stream (default {DEFAULT_SHARDS}); a data set of its own."
+)
+@variable("--scorers", type=int, help="Scorers that share the shards (default 1).")
+@variable("--fresh", type=bool, default=False, help="1: play the data set from its beginning again.")
+@variable("--input", "input_", help="Transactions of your own: a CSV or Parquet file.")
+@variable("--columns", help="What its columns are: 'card_id=card1,amount=TransactionAmt,...'.")
+@variable("--history", type=float, help=f"The share of them that is history (default {DEFAULT_HISTORY}).")
+@click.option("--started", type=float, help="When the command began (seconds since 1970).", hidden=True)
+def main(input_: str | None, started: float | None, **options: Any) -> int:
+    """Play card transactions through stream, scorer, alerts and archive; prove that none was lost."""
+    chosen = Options(input=input_, **options)
+    chosen.check()
+    settings = Settings.load()
+    console = Console(highlight=False)
+    with only_one(settings, JOB), peak_memory(settings.home) as memory:
+        try:
+            return Story(settings, chosen, console, memory, started or time.time()).tell()
+        except (ModelFailedError, ProcessFailedError) as error:
+            click.echo(f"error: {error}", err=True)
+            return process.EXIT_FAILED
+
+
+class Story:
+    """One run of the streaming story."""
+
+    def __init__(
+        self, settings: Settings, options: Options, console: Console, memory: PeakMemory, began: float
+    ) -> None:
+        self.settings, self.options, self.console, self.memory = settings, options, console, memory
+        self.began, self.run = began, run_name(began)
+        self.watch = Stopwatch()
+        self.watch.seconds["setup"] = round(time.time() - began, 2)
+        self.supervisor = Supervisor(f"{JOB}-{self.run}")
+        self.plan = Plan(
+            rate=options.rate or DEFAULT_RATE,
+            seconds=options.seconds or DEFAULT_SECONDS,
+            scorers=options.scorers or 1,
+        )
+
+    def tell(self) -> int:
+        """The whole story; its exit code: 1 if anything was lost, doubled or made up."""
+        with self.watch.part("setup"), servers(self.settings, ("s3", "kafka")) as live:
+            pass
+        with servers(self.settings, ("s3", "kafka")) as live:
+            self._say_servers(live)
+            with self.watch.part("data"):
+                data_set, manifest = self._data_set(live)
+                for line in provision(live, data_set, manifest.shards):
+                    self.console.print(line, style="dim")
+                prepare_model(live, data_set, manifest, self.console)
+            played = self._play(live, data_set)
+            return self._report(live, data_set, manifest, played)
+
+    def _say_servers(self, live: Settings) -> None:
+        for name, address, given in (
+            ("S3", live.s3_endpoint, self.settings.s3_endpoint),
+            ("Kafka", live.kafka_servers, self.settings.kafka_servers),
+        ):
+            self.console.print(f"{name}: {address} ({'as the settings say' if given else 'embedded'})")
+
+    def _data_set(self, live: Settings) -> tuple[DataSet, Manifest]:
+        """Make the data set hold what is to be played."""
+        result = live.home / "run" / "data-set.json"
+        if self.options.fresh:
+            self._dataset(live, "--only-name", "--result", str(result))
+            start_anew(live, DataSet(live.bucket, json.loads(result.read_text())["id"]))
+        needed = int(self.plan.rate * self.plan.seconds) + 1
+        self._dataset(live, "--live", str(needed), "--result", str(result))
+        data_set = DataSet(live.bucket, json.loads(result.read_text())["id"])
+        manifest = read_manifest(ObjectStore(live).get, data_set)
+        assert manifest is not None
+        return data_set, manifest
+
+    def _dataset(self, live: Settings, *arguments: str) -> None:
+        """Run producers.dataset, which says on the terminal how far it is."""
+        command = [sys.executable, "-m", "producers.dataset", *self.options.data_set_arguments(), *arguments]
+        child = self.supervisor.start("data-set", command, log=None, environment=live.environment())
+        try:
+            code = child.process.wait()
+        finally:
+            self.supervisor.stop_all()
+        if code == process.EXIT_USER_ERROR:
+            raise SystemExit(code)  # it has said why
+        if code:
+            raise ProcessFailedError(f"the data set could not be made (exit code {code}, see above)")
+
+    def _play(self, live: Settings, data_set: DataSet) -> Played:
+        with Play(live, data_set, self.plan, self.supervisor, self.console) as play:
+            with self.watch.part("start"):
+                play.start()
+            with self.watch.part("play"):
+                play.run()
+            with self.watch.part("drain"):
+                play.drain()
+            return play.result()
+
+    def _report(self, live: Settings, data_set: DataSet, manifest: Manifest, played: Played) -> int:
+        circumstances = Circumstances(
+            run=self.run, began=self.began, seconds=self.watch.seconds, input=self.options.input,
+            peak_memory=self.memory.peak,
+        )  # fmt: skip
+        proof, path = report(live, data_set, manifest, self.plan, played, circumstances, self.console)
+        self.console.print(f"report: {path}", soft_wrap=True)
+        return 0 if proof.holds else process.EXIT_FAILED
+
+
+if __name__ == "__main__":
+    process.run_command(main)

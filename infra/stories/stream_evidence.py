@@ -1,0 +1,95 @@
+"""Reads back what a run left in streams: the transactions that were sent, and the bad records among them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+import numpy as np
+
+from infra.progress import Update
+from infra.stories.stream_proof import Ids
+from infra.streams.consumer import StreamConsumer
+from infra.streams.records import Record, Shard
+
+Ranges = Mapping[Shard, tuple[int, int]]
+"""For each shard its first offset and the one after its last."""
+POLL_S, MOST_RECORDS = 0.5, 5_000
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What is taken of a transaction."""
+
+    transaction_id: int
+    event_time: datetime
+
+
+@dataclass(frozen=True)
+class SentTransactions:
+    """The good transactions of a run: ids as they were read, and their event times (seconds since 1970)."""
+
+    ids: Ids
+    times: Ids
+
+    @property
+    def first(self) -> datetime | None:
+        """The earliest event time."""
+        return datetime.fromtimestamp(int(self.times.min()), UTC) if len(self.times) else None
+
+    @property
+    def last(self) -> datetime | None:
+        """The latest event time."""
+        return datetime.fromtimestamp(int(self.times.max()), UTC) if len(self.times) else None
+
+
+def bad_offsets(servers: str, ranges: Ranges) -> set[tuple[str, int, int]]:
+    """What the dead letters in these ranges are about: stream, shard and offset of each bad record."""
+    found = set()
+    for record in _records(servers, ranges, lambda share, detail: None):
+        headers = dict(record.headers)
+        found.add((headers["stream"].decode(), int(headers["shard"]), int(headers["offset"])))
+    return found
+
+
+def sent_transactions(
+    servers: str, ranges: Ranges, bad: set[tuple[str, int, int]], update: Update
+) -> SentTransactions:
+    """The transactions in these ranges, but for the bad ones."""
+    decode = msgspec.json.Decoder(Sent).decode
+    ids, times = array("q"), array("q")
+    for record in _records(servers, ranges, update):
+        if bad and (record.shard.stream, record.shard.number, record.offset) in bad:
+            continue
+        sent = decode(record.value or b"")
+        ids.append(sent.transaction_id)
+        times.append(int(sent.event_time.timestamp()))
+    return SentTransactions(np.array(ids, dtype=np.int64), np.array(times, dtype=np.int64))
+
+
+def _records(servers: str, ranges: Ranges, update: Update) -> Iterator[Record]:
+    """All committed records of the ranges."""
+    wanted = {shard: span for shard, span in ranges.items() if span[0] < span[1]}
+    total = sum(end - begin for begin, end in wanted.values())
+    done = 0
+    with _reader(servers, wanted) as consumer:
+        while any(consumer.position(shard) < end for shard, (_, end) in wanted.items()):
+            for shard, records in consumer.poll(POLL_S, MOST_RECORDS).items():
+                done += len(records)
+                yield from (record for record in records if record.offset < wanted[shard][1])
+            update(min(1.0, done / total), f"{done:,} records read back")
+
+
+@contextmanager
+def _reader(servers: str, ranges: Ranges) -> Iterator[StreamConsumer]:
+    consumer = StreamConsumer(servers, streams=[], group=None, client_id="stream-demo-evidence")
+    try:
+        consumer.assign(ranges)
+        for shard, (begin, _) in ranges.items():
+            consumer.seek(shard, begin)
+        yield consumer
+    finally:
+        consumer.close()

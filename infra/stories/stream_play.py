@@ -1,0 +1,238 @@
+"""The live part of the streaming story: the processes, the play with its live view, the drain."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+from rich.console import Console
+
+from infra.contracts.datasets import DELIVERIES, SCORERS, DataSet
+from infra.local.servers import status
+from infra.progress import Update, progress
+from infra.report.live import SHOWN_ALERTS, LiveState, LiveView
+from infra.settings import Settings
+from infra.stories.stream_evidence import Ranges
+from infra.stories.stream_offsets import Goal, ends, goals
+from infra.stories.stream_processes import Processes, cpu_s
+from infra.stories.stream_readers import Readers
+from infra.stories.stream_samples import Samples
+from infra.streams.admin import StreamAdmin
+from infra.streams.records import Shard
+from infra.supervisor import Supervisor
+
+TICK_S = 0.5
+DRAIN_POLL_S = 0.25
+SINK = "file"
+PRODUCER, DELIVERY, ALERTS = "producer", "delivery", f"alerts-{SINK}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What shall be played: `rate` transactions a second for `seconds`, scored by so many scorers."""
+
+    rate: float
+    seconds: float
+    scorers: int
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of it. `summary` is the producer's (see producers.transactions.Summary)."""
+
+    began: float
+    early: bool
+    summary: dict[str, Any]
+    transactions: Ranges
+    dead_letters: Ranges
+    readers: Readers
+    samples: Samples
+    cpu_seconds: dict[str, float]
+    restarts: int
+    alerts_file: Path
+
+
+class Play:
+    """Runs the processes for one play; ends them all when the block ends, whatever happened."""
+
+    def __init__(
+        self, settings: Settings, data_set: DataSet, plan: Plan, supervisor: Supervisor, console: Console
+    ) -> None:
+        self._settings, self._data_set, self._plan, self._console = settings, data_set, plan, console
+        self._processes = Processes(supervisor, settings, self._say)
+        self._admin = StreamAdmin(settings.kafka_servers)
+        self._summary = settings.home / "run" / f"producer-{data_set.id or 'default'}.json"
+        self._alerts_file = settings.home / "alerts" / f"{data_set.stream('alerts')}.jsonl"
+        self._reading = ExitStack()
+        self._early = False
+        self._server_cpu = self._servers_cpu()
+
+    def __enter__(self) -> Play:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reading.close()
+        self._processes.stop_all()
+        self._admin.__exit__(None, None, None)
+
+    def start(self) -> None:
+        """Start the consumers and wait until they have caught up with what the streams hold."""
+        with progress(self._console, "consumers") as update:
+            data_set = ["--data-set", self._data_set.id]
+            scorers = [f"scorer-{slot}" for slot in range(self._plan.scorers)]
+            for slot, name in enumerate(scorers):
+                arguments = [*data_set, "--slot", str(slot)]
+                self._processes.start(name, "stream_consumers.fraud_scorer", fixed(arguments))
+            self._processes.start(DELIVERY, "stream_consumers.delivery", fixed(data_set))
+            self._processes.start(ALERTS, "stream_consumers.alerts", fixed([*data_set, *self._sinks()]))
+            self._processes.wait_until_up([*scorers, DELIVERY, ALERTS], update)
+            update(0.9, "catching up with what the streams hold")
+            self._reach_ends(lambda share, detail: update(0.9 + share / 10, detail))
+            update(1.0, f"{len(scorers)} scorer{'s' * (len(scorers) > 1)}, delivery, alerts")
+
+    def run(self) -> None:
+        """Play, with the live view. Ctrl-C ends the play early; what was sent is drained all the same."""
+        self._begin_transactions = ends(self._admin, self._data_set.stream("transactions"))
+        self._begin_dead = ends(self._admin, self._data_set.stream("transactions.dead-letter"))
+        self.readers = Readers(self._settings.kafka_servers, self._data_set)
+        self._reading.enter_context(self.readers.reading())
+        self.samples = Samples(self._settings.home, self._data_set, self.readers)
+        self._summary.unlink(missing_ok=True)
+        self._processes.start(PRODUCER, "producers.transactions", self._producer_arguments)
+        try:
+            with LiveView(self._console) as view:
+                while self._processes.is_running(PRODUCER):
+                    self._processes.watch()
+                    self.samples.take()
+                    view.update(self._state())
+                    time.sleep(TICK_S)
+        except KeyboardInterrupt:
+            self._early = True
+            self._say("Ctrl-C: the producer ends; what was sent is decided and archived first")
+        self._processes.stop(PRODUCER)
+
+    def drain(self) -> None:
+        """Wait until all that was sent is decided, archived and alerted on; then end the processes."""
+        with progress(self._console, "drain") as update:
+            self._reach_ends(update)
+            time.sleep(TICK_S)  # what was committed last is being read
+            self.samples.take()
+            update(1.0, "all decided and archived")
+        self._reading.close()
+        self._server_cpu = {name: self._servers_cpu()[name] - was for name, was in self._server_cpu.items()}
+        self._processes.stop_all()
+
+    def result(self) -> Played:
+        """What was played."""
+        summary: dict[str, Any] = json.loads(self._summary.read_text()) if self._summary.exists() else {}
+        return Played(
+            began=self.readers.began,
+            early=self._early,
+            summary=summary,
+            transactions=self._span(self._begin_transactions),
+            dead_letters=self._span(self._begin_dead),
+            readers=self.readers,
+            samples=self.samples,
+            cpu_seconds={**self._processes.cpu_seconds(), **self._server_cpu},
+            restarts=self._processes.restarts(),
+            alerts_file=self._alerts_file,
+        )
+
+    def _sinks(self) -> list[str]:
+        """A file always; the webhook too if there is one in the settings."""
+        webhook = ["--sink", "webhook"] if self._settings.webhook_url else []
+        return ["--sink", SINK, "--file", str(self._alerts_file), *webhook]
+
+    def _state(self) -> LiveState:
+        """The newest sample, with rates over the last seconds, as the live view wants it."""
+        samples, alerts = self.samples, self.readers.alerts
+        rates, last = samples.rates(), samples.samples[-1]
+        p50, p99 = samples.latest_latency()
+        return LiveState(
+            phase="stream",
+            elapsed_s=samples.played_s,
+            left_s=self._plan.seconds - samples.played_s,
+            rate_asked=self._plan.rate,
+            rate_in=rates.put,
+            rate_scored=rates.decided,
+            sent=int(last.put),
+            decided=last.decided,
+            archived=int(last.archived),
+            p50_ms=p50,
+            p99_ms=p99,
+            throttled=int(last.throttled),
+            lag=[int(last.lag.get(shard.number, 0)) for shard in sorted(self._begin_transactions)],
+            archive_lag_s=last.archive_lag_s,
+            alerts=len(alerts),
+            latest=[seen.alert for seen in alerts[-SHOWN_ALERTS:]],
+        )
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, markup=False)
+
+    def _producer_arguments(self) -> list[str]:
+        """A producer that is started again plays for the time that is left."""
+        left = self._plan.seconds - self.samples.played_s
+        return [
+            *("--data-set", self._data_set.id, "--rate", str(self._plan.rate)),
+            *("--seconds", str(max(0.1, round(left, 3))), "--summary", str(self._summary)),
+        ]
+
+    def _reach_ends(self, update: Update) -> None:
+        """Wait until every consumer has committed all that the streams hold now, in two rounds.
+
+        What the scorers answer, and so what is to be archived and alerted on, is known after the first.
+        """
+        data_set = self._data_set
+        transactions, labels, decisions = (data_set.group(name) for name in DELIVERIES)
+        scorers, sink = data_set.group(SCORERS), data_set.group(f"alerts-{SINK}")
+        for readers in (
+            {"transactions": [scorers, transactions], "labels": [labels]},
+            {"decisions": [decisions], "alerts": [sink]},
+        ):
+            wanted = [
+                goal
+                for name, groups in readers.items()
+                for goal in goals(self._admin, data_set.stream(name), groups)
+            ]
+            self._reach(wanted, update)
+
+    def _reach(self, wanted: Sequence[Goal], update: Update) -> None:
+        most = 1
+        while behind := {goal.group: n for goal in wanted if (n := goal.behind(self._admin))}:
+            self._processes.watch()
+            left = sum(behind.values())
+            most = max(most, left)
+            update(1 - left / most, f"{left:,} records to go: {', '.join(behind)}")
+            time.sleep(DRAIN_POLL_S)
+
+    def _span(self, begins: dict[Shard, int]) -> Ranges:
+        now: dict[Shard, int] = {}
+        for stream in {shard.stream for shard in begins}:
+            now |= ends(self._admin, stream)
+        return {shard: (begin, now[shard]) for shard, begin in begins.items()}
+
+    def _servers_cpu(self) -> dict[str, float]:
+        used = {}
+        for row in status(self._settings):
+            with_pids = [pid for pid in row.pids if psutil.pid_exists(pid)]
+            if with_pids:
+                used[row.service] = round(sum(map(cpu_s, with_pids)), 2)
+        return used
+
+
+def fixed(arguments: Sequence[str]) -> Callable[[], Sequence[str]]:
+    """Arguments that are the same at each start."""
+    return lambda: arguments

@@ -1,0 +1,133 @@
+"""What the live view shows and the report plots: the processes' metrics, sampled over the play."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from infra import metrics
+from infra.contracts.datasets import DataSet
+from infra.report.stream_series import (
+    Floats,
+    StreamSeries,
+    latency_by_second,
+    latency_histogram,
+)
+from infra.stories.stream_readers import Readers
+
+RATE_OVER_S = 3.0
+LATEST = 10_000
+
+
+class Sample(NamedTuple):
+    """Totals and levels at a moment, `t_s` seconds after the readers began."""
+
+    t_s: float
+    put: float
+    decided: int
+    archived: float
+    throttled: float
+    archive_lag_s: float
+    lag: Mapping[int, float]
+
+
+class Rates(NamedTuple):
+    """Records a second."""
+
+    put: float
+    decided: float
+
+
+class Samples:
+    """Samples taken so far. A process that was started again counts on from what it had."""
+
+    def __init__(self, home: Path, data_set: DataSet, readers: Readers) -> None:
+        self._home, self._readers = home, readers
+        self._stream, self._delivery = data_set.stream("transactions"), data_set.stream("transactions")
+        self.samples: list[Sample] = []
+        self._archived_before: float | None = None
+
+    def take(self) -> Sample:
+        """Ask all processes now."""
+        found = metrics.read_all(self._home)
+        archived = found.total("delivered_records_total", delivery=self._delivery)
+        if self._archived_before is None:
+            self._archived_before = archived
+        sample = Sample(
+            t_s=time.time() - self._readers.began,
+            put=found.total("records_put_total", stream=self._stream),
+            decided=len(self._readers.ids),
+            archived=archived - self._archived_before,
+            throttled=found.total("throttled_total"),
+            archive_lag_s=found.most("archive_lag_seconds", delivery=self._delivery),
+            lag={
+                int(labels["shard"]): value
+                for labels, value in found.labelled("consumer_lag", stream=self._stream)
+            },
+        )
+        self.samples.append(sample)
+        return sample
+
+    @property
+    def played_s(self) -> float:
+        """Seconds since the first record was put; 0 before."""
+        begun = next((sample.t_s for sample in self.samples if sample.put), None)
+        return 0.0 if begun is None else self.samples[-1].t_s - begun
+
+    def rates(self) -> Rates:
+        """Records a second over the last RATE_OVER_S seconds."""
+        last = self.samples[-1]
+        first = next(sample for sample in self.samples if last.t_s - sample.t_s <= RATE_OVER_S)
+        passed = last.t_s - first.t_s
+        if not passed:
+            return Rates(0.0, 0.0)
+        return Rates((last.put - first.put) / passed, (last.decided - first.decided) / passed)
+
+    def latest_latency(self) -> tuple[float | None, float | None]:
+        """The median and the 99th percentile of the last decisions that were read, in milliseconds."""
+        latest = self._readers.latency_ms[-LATEST:]
+        if not latest:
+            return None, None
+        p50, p99 = np.percentile(np.asarray(latest, dtype=np.float64), [50, 99]).tolist()
+        return p50, p99
+
+    @property
+    def archive_lag_s(self) -> float | None:
+        """The greatest archive lag seen."""
+        return max((sample.archive_lag_s for sample in self.samples), default=None)
+
+    def series(self, shards: list[int]) -> StreamSeries:
+        """The samples as one value a second, with a column of lags for each of these shards."""
+        readers, seconds = self._readers, int(self.samples[-1].t_s) if self.samples else 0
+        t_s = np.arange(1, seconds + 1, dtype=np.float64)
+        p50, p99 = latency_by_second(readers.latency_ms, readers.second, seconds)
+        return StreamSeries(
+            t_s=t_s,
+            put=self._per_second(t_s, [sample.put for sample in self.samples]),
+            decided=np.bincount(np.asarray(readers.second, dtype=np.int64), minlength=seconds)[
+                :seconds
+            ].astype(np.float64),
+            archived=self._per_second(t_s, [sample.archived for sample in self.samples]),
+            p50_ms=p50,
+            p99_ms=p99,
+            lag=self._lags(t_s, shards),
+            latencies=latency_histogram(readers.latency_ms),
+            alerts=readers.alerts,
+        )
+
+    def _per_second(self, t_s: Floats, totals: list[float]) -> Floats:
+        """The growth of a total in each second; a total that falls back began anew."""
+        growth = np.maximum(np.diff(totals, prepend=0.0), 0.0)
+        at = [sample.t_s for sample in self.samples]
+        total = np.interp(np.concatenate([[0.0], t_s]), at, np.cumsum(growth))
+        return np.diff(total)
+
+    def _lags(self, t_s: Floats, shards: list[int]) -> Floats:
+        at = np.array([sample.t_s for sample in self.samples])
+        nearest = np.clip(np.searchsorted(at, t_s), 0, max(0, len(at) - 1))
+        rows = [[self.samples[number].lag.get(shard, 0.0) for shard in shards] for number in nearest.tolist()]
+        return np.array(rows, dtype=np.float64).reshape(len(t_s), len(shards))

@@ -1,0 +1,149 @@
+"""Two Kafka transactions in turn: while one is committed in a thread, the loop fills the other.
+
+A commit takes tens of milliseconds, for which a single transaction would stall the loop. Commits are
+strictly in order; after any failure both are aborted, whatever state they are in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.streams.errors import FencedError, TransactionFailedError
+from infra.streams.records import Shard
+from infra.streams.transactions import TransactionalProducer
+
+log = logging.getLogger(__name__)
+FAILURES = (FencedError, TransactionFailedError)
+FILL_S = 0.02
+"""How long a transaction is filled at least: each one costs the broker the same."""
+MOST_RECORDS = 5_000
+"""How many records are read into one before the loop waits for the other's commit."""
+
+Tally = Counter[tuple[str, str]]
+
+
+@dataclass
+class _Turn:
+    """An open transaction: what it answers, and what to count once it is committed."""
+
+    producer: TransactionalProducer
+    began: float
+    group_metadata: Any
+    offsets: dict[Shard, int] = field(default_factory=dict)
+    records: int = 0
+    tally: Tally = field(default_factory=Counter)
+
+
+class Turns:
+    """Sends in transactions. Every method may raise one of FAILURES; `restart` is what to do then."""
+
+    def __init__(
+        self,
+        make: Callable[[int], TransactionalProducer],
+        committed: Callable[[Tally], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """`make` gives producer 0 or 1; it aborts what an earlier process left open under its id.
+
+        `committed` gets the tally of each transaction when its commit has ended; `clock` is in seconds.
+        """
+        self._make, self._committed, self._clock = make, committed, clock
+        self._producers = [make(0), make(1)]
+        self._open: _Turn | None = None
+        self._committing: tuple[_Turn, Future[None]] | None = None
+        self._thread = ThreadPoolExecutor(1, "commit")
+
+    def begin(self, group_metadata: Any) -> None:
+        """Have a transaction open. `group_metadata` is that of the poll whose records it will answer."""
+        if self._open is not None:
+            return
+        busy = self._committing[0].producer if self._committing else None
+        producer = next(each for each in self._producers if each is not busy)
+        producer.begin()
+        self._open = _Turn(producer, self._clock(), group_metadata)
+
+    def send(
+        self,
+        stream: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        shard: int | None = None,
+    ) -> None:
+        """Send a record in the open transaction."""
+        assert self._open is not None
+        self._open.producer.send(stream, key, value, headers=headers, shard=shard)
+
+    def answered(self, offsets: Mapping[Shard, int], records: int, tally: Tally) -> None:
+        """All of these shards' records below the offsets have their answers in the open transaction."""
+        assert self._open is not None
+        self._open.offsets.update(offsets)
+        self._open.records += records
+        self._open.tally.update(tally)
+
+    def tick(self) -> None:
+        """Commit the open transaction if it is time to and no other is being committed."""
+        if self._committing is not None and self._committing[1].done():
+            self._end_commit()
+        turn = self._open
+        if turn is None:
+            return
+        if self._committing is not None and turn.records >= MOST_RECORDS:
+            self._end_commit()
+        if self._committing is None and self._clock() - turn.began >= FILL_S:
+            self._begin_commit()
+
+    def finish(self) -> None:
+        """Commit everything, and wait for it."""
+        self._end_commit()
+        if self._open is not None:
+            self._begin_commit()
+            self._end_commit()
+
+    def restart(self) -> None:
+        """Abort both and go on with new producers: a used one may still have a request under way."""
+        try:
+            self._end_commit()
+        except FAILURES as error:
+            log.warning("a transaction failed: %s", error)
+        self.drop()
+        for producer in self._producers:
+            producer.close()
+        self._producers = [self._make(0), self._make(1)]
+
+    def drop(self) -> None:
+        """Commit none of what is open."""
+        self._open = self._committing = None
+
+    def close(self) -> None:
+        """End without committing."""
+        self._thread.shutdown()
+        for producer in self._producers:
+            producer.close()
+
+    def _begin_commit(self) -> None:
+        turn, self._open = self._open, None
+        assert turn is not None
+        self._committing = turn, self._thread.submit(_commit, turn)
+
+    def _end_commit(self) -> None:
+        if self._committing is None:
+            return
+        turn, future = self._committing
+        try:
+            future.result()
+        except BaseException:
+            self.drop()
+            raise
+        self._committing = None
+        self._committed(turn.tally)
+
+
+def _commit(turn: _Turn) -> None:
+    turn.producer.send_offsets(turn.offsets, turn.group_metadata)
+    turn.producer.commit()
