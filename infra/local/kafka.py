@@ -164,7 +164,8 @@ def _check_installed(settings: Settings) -> None:
 def _cluster_id(path: Path) -> str:
     """The id that all nodes of a cluster are formatted with, made once."""
     if not path.exists():
-        path.write_text(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
+        ids = (base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=") for _ in iter(int, 1))
+        path.write_text(next(text for text in ids if text[0] != "-"))  # Kafka's tool would take an option
     return path.read_text()
 
 

@@ -1,0 +1,152 @@
+"""`make reconcile`: recomputes every archived decision of a data set by the batch code, and compares."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from infra import process
+from infra.cluster.client import Clusters
+from infra.contracts import resources
+from infra.contracts.datasets import DataSet
+from infra.contracts.errors import UserError
+from infra.local.servers import servers
+from infra.objects import ObjectStore
+from infra.report.formats import count
+from infra.settings import ROOT, Settings
+from infra.stories import stream_demo
+from infra.stories.cluster_run import failure, run_cluster
+from infra.stories.run import Variable, only_one
+from infra.supervisor import Supervisor
+
+JOB = "reconcile"
+REQUEST = ROOT / "infra" / "resources" / "clusters" / "reconcile.json"
+
+variable = functools.partial(click.option, cls=Variable)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@variable("--input", "input_", help="The transactions of your own whose decisions are meant.")
+@variable("--columns", help="What their columns are, as for stream-demo.")
+@variable("--history", type=float, help="The share of them that is history, as for stream-demo.")
+@variable("--shards", type=int, help="Shards of the stream, as for stream-demo.")
+@click.option("--started", type=float, hidden=True)
+def main(
+    input_: str | None, columns: str | None, history: float | None, shards: int | None, started: float | None
+) -> int:
+    """Compare the decisions of the last stream-demo, or of a data set, with the batch code's."""
+    chosen = stream_demo.Options(input=input_, columns=columns, history=history, shards=shards)
+    chosen.check()
+    began = started or time.time()
+    settings, console = Settings.load(), Console(highlight=False)
+    last = None if input_ or shards else last_data_set(settings)
+    with only_one(settings, stream_demo.JOB), servers(settings) as live:
+        data_set = DataSet(live.bucket, _asked(live, chosen) if last is None else last)
+        summary = reconcile(live, data_set, console)
+        _say(console, data_set, summary, time.time() - began)
+    return process.EXIT_FAILED if summary["decisions_that_differ"] else 0
+
+
+def last_data_set(settings: Settings) -> str:
+    """The id of the data set that stream-demo played last. Raises UserError if it never ran."""
+    path = settings.home / "reports" / stream_demo.JOB / "latest" / "report.json"
+    try:
+        name: str = json.loads(path.read_text())["data_set"]
+    except FileNotFoundError as error:
+        raise UserError("there are no decisions to reconcile yet; run `make stream-demo` first") from error
+    return "" if name == "default" else name
+
+
+def reconcile(settings: Settings, data_set: DataSet, console: Console) -> dict[str, Any]:
+    """Run the job on a cluster; its summary (see spark_jobs/reconcile.py).
+
+    Raises UserError when there are no decisions, ReconcileFailedError when the job fails.
+    """
+    store, decisions = ObjectStore(settings), data_set.archive("decisions")
+    if next(iter(store.list(decisions)), None) is None:
+        raise UserError(f"there are no decisions below {decisions}; run `make stream-demo` first")
+    output = f"s3://{data_set.bucket}/reconciliations/{data_set.id or 'default'}/"
+    store.delete_prefix(output)
+    cluster = run_cluster(Clusters(settings), reconcile_request(data_set, output), console)
+    failed = failure(cluster)
+    try:
+        summary: dict[str, Any] = json.loads(store.get(f"{output}summary.json"))
+    except FileNotFoundError as error:
+        raise ReconcileFailedError(failed or "the job left no summary") from error
+    return {**summary, "output": output}
+
+
+class ReconcileFailedError(Exception):
+    """The job did not come to its end."""
+
+
+def reconcile_request(data_set: DataSet, output: str) -> dict[str, Any]:
+    """The declared RunJobFlow request with this data set's prefixes in it."""
+    request = resources.read_request(REQUEST)
+    request["LogUri"] = f"s3://{data_set.bucket}/logs/"
+    request["Steps"][0]["HadoopJarStep"]["Args"] = [
+        *("spark-submit", "spark_jobs/reconcile.py"),
+        *("--transactions", data_set.archive("transactions"), "--labels", data_set.archive("labels")),
+        *("--decisions", data_set.archive("decisions"), "--models", data_set.models),
+        *("--output", output),
+    ]
+    return request
+
+
+def _asked(settings: Settings, chosen: stream_demo.Options) -> str:
+    """The id of the data set that the options mean."""
+    result = settings.home / "run" / "data-set.json"
+    command = [
+        *(sys.executable, "-m", "producers.dataset", *chosen.data_set_arguments()),
+        *("--only-name", "--result", str(result)),
+    ]
+    supervisor = Supervisor(f"{JOB}-{time.time_ns()}")
+    child = supervisor.start("data-set", command, log=None, environment=settings.environment())
+    try:
+        code = child.process.wait()
+    finally:
+        supervisor.stop_all()
+    if code:
+        raise SystemExit(code)  # it has said why
+    name: str = json.loads(Path(result).read_text())["id"]
+    return name
+
+
+def _say(console: Console, data_set: DataSet, summary: dict[str, Any], seconds: float) -> None:
+    """The summary, and the first differences' counts by feature."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    differ = summary["decisions_that_differ"]
+    verdict = "[bold green]all agree[/]" if not differ else f"[bold red]{count(differ)} differ[/]"
+    table.add_row("decisions", f"{count(summary['decisions'])} recomputed from the archive: {verdict}")
+    if summary["without_model"]:
+        table.add_row("no model", f"{count(summary['without_model'])} from before the first model: no score")
+    table.add_row("features", f"{count(summary['features_that_differ'])} values differ")
+    for name, number in summary["by_feature"].items():
+        table.add_row("", f"{name}: {count(number)}")
+    apart = summary["scores_apart_at_most"]
+    table.add_row(
+        "scores",
+        f"{count(summary['scores_that_differ'])} differ by more than 1e-6"
+        + ("" if apart is None else f"; at most {apart:.1e} apart"),
+    )
+    if summary["not_archived"]:
+        table.add_row("archive", f"{count(summary['not_archived'])} decided, but not in the archive")
+    table.add_row("models", ", ".join(summary["models"]) or "none")
+    table.add_row("data set", data_set.id or "default")
+    table.add_row("output", summary["output"])
+    table.add_row("time", f"{seconds:.0f} s")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    process.run_command(main)
