@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -113,9 +114,15 @@ def request_of(folder: Path, place: Path, decisions: list[Decision], listed: int
     path = place / "decisions" / "live" / "2018" / "part.parquet"
     path.parent.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(Decision)), path)
-    history, live = f"file://{folder}/", f"file://{place}/"
-    archives = [(f"{history}transactions/",), (f"{history}labels/",), (f"{live}decisions/",)]
-    return Request(*archives, f"{history}models/", f"{live}out/", listed)
+    history = f"file://{folder}/"
+    return Request(
+        transactions=(f"{history}transactions/",),
+        labels=(f"{history}labels/",),
+        decisions=(f"file://{place}/decisions/",),
+        models=f"{history}models/",
+        output=f"file://{place}/out/",
+        listed=listed,
+    )
 
 
 def changed(decisions: list[Decision], at: int, **fields: Any) -> list[Decision]:
@@ -219,21 +226,23 @@ def test_a_model_of_other_features_is_a_users_mistake(
         reconcile(spark, LocalFiles(), request)
 
 
-@pytest.mark.parametrize("wrong", [False, True], ids=["the same", "one feature differs"])
-def test_the_exit_code_says_whether_they_agree(
-    folder: Path, decisions: list[Decision], tmp_path: Path, wrong: bool
-) -> None:
-    """0 or 1, and the figures in the last line."""
+def test_a_difference_makes_the_job_fail(folder: Path, decisions: list[Decision], tmp_path: Path) -> None:
+    """As a process: exit code 1, the difference as a line, the figures in the last one."""
     last = decisions[-1]
-    made = changed(decisions, len(decisions) - 1, features=with_feature(last, "r_mean", float(wrong)))
+    made = [msgspec.structs.replace(last, features=with_feature(last, "r_mean", 1.0))]
     request = request_of(folder, tmp_path, made)
     options = {"transactions": request.transactions[0], "labels": request.labels[0]}
     options |= {"decisions": request.decisions[0], "models": request.models, "output": request.output}
-    command = [sys.executable, "-m", "spark_jobs.reconcile"]
     arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
     done = subprocess.run(
-        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, "-m", "spark_jobs.reconcile", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
-    assert done.returncode == int(wrong), done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["decisions_that_differ"] == int(wrong)
-    assert (f"transaction {last.transaction_id}: r_mean" in done.stdout) is wrong
+    assert done.returncode == 1, done.stderr
+    assert f"transaction {last.transaction_id}: r_mean {made[0].features[-3]!r}" in done.stdout
+    assert json.loads(done.stdout.splitlines()[-1])["by_feature"] == {"r_mean": 1}

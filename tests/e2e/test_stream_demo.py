@@ -1,0 +1,208 @@
+"""The streaming story as `make stream-demo` tells it: real servers, a trained model, a proof that holds."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from infra.local.servers import down
+from infra.settings import ROOT, Settings
+from infra.supervisor import MARK
+from producers import simulator
+from producers.simulator import World
+from tests.conftest import settings_of
+
+WITHIN_S = 280.0
+DAYS = 70
+WORLD = World(customers=250, terminals=400, radius=12.0)
+HEADER = ("card1", "addr1", "TransactionAmt", "TransactionDT", "isFraud")
+COLUMNS = "card_id=card1,terminal_id=addr1,amount=TransactionAmt,event_time=TransactionDT,fraud=isFraud"
+
+
+@pytest.fixture(scope="module")
+def transactions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seventy days of a small world as a user's CSV file: times in seconds, amounts with a point."""
+    data = simulator.simulate(DAYS, WORLD)
+    path = tmp_path_factory.mktemp("own") / "transactions.csv"
+    begin = int(simulator.BEGIN.timestamp())
+    with path.open("w", newline="") as file:
+        rows = zip(data.customer, data.terminal, data.amount_cents, data.time_s, data.fraud, strict=True)
+        writer = csv.writer(file)
+        writer.writerow(HEADER)
+        writer.writerows(
+            (f"C{card}", f"T{terminal}", f"{cents / 100:.2f}", begin + time_s, int(fraud))
+            for card, terminal, cents, time_s, fraud in rows
+        )
+    return path
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A home that the tests of this module share, as a user's is: the model is made by the first run."""
+    settings = settings_of(tmp_path_factory.mktemp("stream") / "home")
+    yield settings
+    down(settings)
+
+
+def command(story: str, *arguments: str) -> list[str]:
+    """A story as the Makefile runs it."""
+    return [sys.executable, "-m", f"infra.stories.{story}", *arguments]
+
+
+def own(path: Path) -> tuple[str, ...]:
+    """The options of the user's file."""
+    return "--input", str(path), "--columns", COLUMNS, "--shards", "2"
+
+
+def run(settings: Settings, story: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a story to its end."""
+    return subprocess.run(
+        command(story, *arguments),
+        env=settings.environment(), cwd=ROOT, text=True, capture_output=True, timeout=2 * WITHIN_S,
+    )  # fmt: skip
+
+
+def figures(settings: Settings, done: subprocess.CompletedProcess[str]) -> Mapping[str, Any]:
+    """The report.json of a run that went well; the last line that it printed names the page beside it."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = Path(done.stdout.splitlines()[-1].removeprefix("report: "))
+    assert page.is_file()
+    latest = settings.home / "reports" / "stream-demo" / "latest"
+    assert latest.resolve() == page.parent.resolve()
+    found: dict[str, Any] = json.loads((page.parent / "report.json").read_text())
+    return found
+
+
+def check_proof(report: Mapping[str, Any]) -> None:
+    """Everything that was sent was decided and archived, once."""
+    assert report["sent"] > 0
+    assert report["sent"] == report["decided"] + report["rejected"] == report["archived"] + report["rejected"]
+    assert (report["missing"], report["duplicates"], report["strangers"]) == (0, 0, 0)
+    assert sum(shard["records"] for shard in report["shards"]) == report["sent"]
+
+
+def test_a_stream_from_end_to_end(home: Settings, transactions: Path) -> None:
+    """A file of one's own: history, model, play, decisions, alerts, archive; then proof and report."""
+    report = figures(home, run(home, "stream_demo", *own(transactions), "--rate", "400", "--seconds", "8"))
+    check_proof(report)
+    assert report["sent"] == pytest.approx(3_200, rel=0.1)
+    assert report["throttled"] == report["rejected"] == report["restarts"] == 0
+    assert report["ended"] == "complete"
+    assert sum(report["actions"].values()) == report["decided"]
+    assert report["alerts"] == report["actions"]["review"] + report["actions"]["block"] > 0
+    assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"] <= report["latency_ms"]["max"]
+    assert report["time_to_alert_ms"]["p50"] > 0
+    assert len(report["shards"]) == 2
+    assert {"producer", "scorer-0", "delivery", "alerts-file", "kafka", "s3"} <= set(report["cpu_seconds"])
+    assert report["model"]["version"]
+    lines = Path(report["places"]["alerts"]).read_text().splitlines()
+    assert len(lines) == report["alerts"]
+
+
+def test_a_second_run_goes_on(home: Settings, transactions: Path) -> None:
+    """Nothing is trained again, the play goes on where it ended, and Ctrl-C ends it with a proof."""
+    before = json.loads((home.home / "reports" / "stream-demo" / "latest" / "report.json").read_text())
+    child = subprocess.Popen(
+        command("stream_demo", *own(transactions), "--rate", "300", "--seconds", "600"),
+        env=home.environment(), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    wait_for_producer(home, child)
+    time.sleep(2)
+    child.send_signal(signal.SIGINT)
+    output, errors = child.communicate(timeout=WITHIN_S)
+    report = figures(home, subprocess.CompletedProcess(child.args, child.returncode, output, errors))
+    check_proof(report)
+    assert report["ended"] == "early"
+    assert "step: Train" not in output
+    assert report["first_event_time"] >= before["last_event_time"]
+    assert report["model"]["version"] == before["model"]["version"]
+
+
+@pytest.mark.slow
+def test_killed_processes_lose_nothing(home: Settings, transactions: Path) -> None:
+    """kill -9 of scorer, delivery, alerts and producer in mid-stream: started again, and the proof holds."""
+    child = subprocess.Popen(
+        command("stream_demo", *own(transactions), "--fresh", "1", "--rate", "150", "--seconds", "40"),
+        env=home.environment(), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    wait_for_producer(home, child)
+    for module in ("fraud_scorer", "delivery", "alerts", "transactions"):
+        time.sleep(4)
+        kill(home, child, module)
+    output, errors = child.communicate(timeout=WITHIN_S)
+    report = figures(home, subprocess.CompletedProcess(child.args, child.returncode, output, errors))
+    check_proof(report)
+    assert report["restarts"] == 4
+
+
+@pytest.mark.slow
+def test_what_was_decided_can_be_reconciled(home: Settings, transactions: Path) -> None:
+    """After all of that, the batch code comes to the same features and scores."""
+    done = run(home, "reconcile", *own(transactions))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all agree" in done.stdout
+    assert "0 values differ" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("story", "arguments", "word"),
+    [
+        ("stream_demo", ("--rate", "0"), "RATE"),
+        ("stream_demo", ("--seconds", "x"), "SECONDS"),
+        ("stream_demo", ("--shards", "500"), "SHARDS"),
+        ("stream_demo", ("--input", "/nowhere/at.csv"), "/nowhere/at.csv"),
+        ("stream_demo", ("--columns", "card_id=a"), "INPUT"),
+        ("stream_demo", ("--input", __file__, "--columns", "card=a"), "'card'"),
+        ("reconcile", (), "make stream-demo"),
+    ],
+)
+def test_wrong_options_start_nothing(
+    tmp_path: Path, story: str, arguments: tuple[str, ...], word: str
+) -> None:
+    """What can't be meant is refused before any server starts."""
+    settings = settings_of(tmp_path / "home")
+    done = run(settings, story, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert word in done.stderr
+    assert not settings.home.exists()
+
+
+def processes(settings: Settings, child: subprocess.Popen[str], module: str) -> list[psutil.Process]:
+    """The processes below the story that run a module, by the story's own mark."""
+    found = []
+    for process in psutil.Process(child.pid).children(recursive=True):
+        try:
+            ours = process.environ().get(MARK, "").startswith("stream-demo-")
+            if ours and any(word.endswith(f".{module}") for word in process.cmdline()):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    assert str(settings.home) == settings.environment()["MILLSTREAM_HOME"]
+    return found
+
+
+def wait_for_producer(settings: Settings, child: subprocess.Popen[str]) -> None:
+    """Wait until the story plays."""
+    deadline = time.monotonic() + WITHIN_S
+    while not processes(settings, child, "transactions"):
+        assert child.poll() is None, child.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def kill(settings: Settings, child: subprocess.Popen[str], module: str) -> None:
+    """kill -9 the story's process of a module."""
+    (process,) = processes(settings, child, module)
+    os.kill(process.pid, signal.SIGKILL)
