@@ -82,7 +82,7 @@ class Webhook:
         retry_for_s: float = RETRY_FOR_S,
         clock: Callable[[], float] = time.time,
         on_retry: Callable[[float], None] = lambda _: None,
-        connections: int = 1,
+        connections: int = 8,
     ) -> None:
         """`retry_for_s` is for each alert. `clock` gives seconds since 1970. Raises UserError.
 

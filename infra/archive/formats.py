@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -49,12 +50,11 @@ class ParquetObjects:
                     "another version of this program began this object and has to finish it"
                 )
         self.schema = pa.schema([declared.field(name) for name, _ in columns])
+        self._fields = [(operator.attrgetter(field.name), field.type) for field in self.schema]
 
     def chunk(self, events: Sequence[Event], values: Sequence[bytes]) -> Any:
         """See ObjectFormat: a record batch."""
-        arrays = [
-            pa.array([getattr(event, field.name) for event in events], field.type) for field in self.schema
-        ]
+        arrays = [pa.array(list(map(field, events)), arrow_type) for field, arrow_type in self._fields]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     def body(self, chunks: Iterable[Any]) -> bytes:

@@ -16,7 +16,7 @@ import msgspec
 import pyarrow as pa
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-Id = Annotated[int, msgspec.Meta(ge=0)]
+Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Cents = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
