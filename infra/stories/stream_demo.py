@@ -112,7 +112,6 @@ class Story:
         self.settings, self.options, self.console, self.memory = settings, options, console, memory
         self.began, self.run = began, run_name(began)
         self.watch = Stopwatch()
-        self.watch.seconds["setup"] = round(time.time() - began, 2)
         self.supervisor = Supervisor(f"{JOB}-{self.run}")
         self.plan = Plan(
             rate=options.rate or DEFAULT_RATE,
@@ -122,9 +121,8 @@ class Story:
 
     def tell(self) -> int:
         """The whole story; its exit code: 1 if anything was lost, doubled or made up."""
-        with self.watch.part("setup"), servers(self.settings, ("s3", "kafka")) as live:
-            pass
         with servers(self.settings, ("s3", "kafka")) as live:
+            self.watch.seconds["setup"] = round(time.time() - self.began, 2)
             self._say_servers(live)
             with self.watch.part("data"):
                 data_set, manifest = self._data_set(live)
@@ -168,7 +166,7 @@ class Story:
             raise ProcessFailedError(f"the data set could not be made (exit code {code}, see above)")
 
     def _play(self, live: Settings, data_set: DataSet) -> Played:
-        with Play(live, data_set, self.plan, self.supervisor, self.console) as play:
+        with Play(live, self.settings, data_set, self.plan, self.supervisor, self.console) as play:
             with self.watch.part("start"):
                 play.start()
             with self.watch.part("play"):

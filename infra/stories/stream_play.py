@@ -63,9 +63,17 @@ class Play:
     """Runs the processes for one play; ends them all when the block ends, whatever happened."""
 
     def __init__(
-        self, settings: Settings, data_set: DataSet, plan: Plan, supervisor: Supervisor, console: Console
+        self,
+        settings: Settings,
+        own: Settings,
+        data_set: DataSet,
+        plan: Plan,
+        supervisor: Supervisor,
+        console: Console,
     ) -> None:
-        self._settings, self._data_set, self._plan, self._console = settings, data_set, plan, console
+        """`settings` give the servers; `own` are as the user has them: they tell servers of ours apart."""
+        self._settings, self._own, self._data_set = settings, own, data_set
+        self._plan, self._console = plan, console
         self._processes = Processes(supervisor, settings, self._say)
         self._admin = StreamAdmin(settings.kafka_servers)
         self._summary = settings.home / "run" / f"producer-{data_set.id or 'default'}.json"
@@ -109,6 +117,7 @@ class Play:
         self.readers = Readers(self._settings.kafka_servers, self._data_set)
         self._reading.enter_context(self.readers.reading())
         self.samples = Samples(self._settings.home, self._data_set, self.readers)
+        self.samples.begin()
         self._summary.unlink(missing_ok=True)
         self._processes.start(PRODUCER, "producers.transactions", self._producer_arguments)
         try:
@@ -131,7 +140,8 @@ class Play:
             self.samples.take()
             update(1.0, "all decided and archived")
         self._reading.close()
-        self._server_cpu = {name: self._servers_cpu()[name] - was for name, was in self._server_cpu.items()}
+        now = self._servers_cpu()
+        self._server_cpu = {name: round(now[name] - was, 2) for name, was in self._server_cpu.items()}
         self._processes.stop_all()
 
     def result(self) -> Played:
@@ -226,10 +236,10 @@ class Play:
 
     def _servers_cpu(self) -> dict[str, float]:
         used = {}
-        for row in status(self._settings):
-            with_pids = [pid for pid in row.pids if psutil.pid_exists(pid)]
-            if with_pids:
-                used[row.service] = round(sum(map(cpu_s, with_pids)), 2)
+        for row in status(self._own):
+            pids = [pid for pid in row.pids if psutil.pid_exists(pid)]
+            if pids:
+                used[row.service] = sum(map(cpu_s, pids))
         return used
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +43,20 @@ class Rates(NamedTuple):
     decided: float
 
 
+@dataclass
+class Count:
+    """A total that goes on over restarts: a process's counter begins at 0 again, or is not there."""
+
+    total: float = 0.0
+    last: float = 0.0
+
+    def grown_to(self, value: float) -> float:
+        """The total now that the counter stands at `value`."""
+        self.total += value - self.last if value >= self.last else value
+        self.last = value
+        return self.total
+
+
 class Samples:
     """Samples taken so far. A process that was started again counts on from what it had."""
 
@@ -49,20 +64,17 @@ class Samples:
         self._home, self._readers = home, readers
         self._stream, self._delivery = data_set.stream("transactions"), data_set.stream("transactions")
         self.samples: list[Sample] = []
-        self._archived_before: float | None = None
+        self._counts: dict[str, Count] = {}
 
     def take(self) -> Sample:
         """Ask all processes now."""
         found = metrics.read_all(self._home)
-        archived = found.total("delivered_records_total", delivery=self._delivery)
-        if self._archived_before is None:
-            self._archived_before = archived
         sample = Sample(
             t_s=time.time() - self._readers.began,
-            put=found.total("records_put_total", stream=self._stream),
+            put=self._count("put", found.total("records_put_total", stream=self._stream)),
             decided=len(self._readers.ids),
-            archived=archived - self._archived_before,
-            throttled=found.total("throttled_total"),
+            archived=self._count("archived", found.total("delivered_records_total", delivery=self._delivery)),
+            throttled=self._count("throttled", found.total("throttled_total")),
             archive_lag_s=found.most("archive_lag_seconds", delivery=self._delivery),
             lag={
                 int(labels["shard"]): value
@@ -71,6 +83,15 @@ class Samples:
         )
         self.samples.append(sample)
         return sample
+
+    def begin(self) -> None:
+        """Count from here: what processes did before the play is not of it."""
+        found = metrics.read_all(self._home)
+        before = found.total("delivered_records_total", delivery=self._delivery)
+        self._counts["archived"] = Count(last=before)
+
+    def _count(self, name: str, value: float) -> float:
+        return self._counts.setdefault(name, Count()).grown_to(value)
 
     @property
     def played_s(self) -> float:
