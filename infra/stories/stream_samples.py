@@ -122,33 +122,33 @@ class Samples:
         return max((sample.archive_lag_s for sample in self.samples), default=None)
 
     def series(self, shards: list[int]) -> StreamSeries:
-        """The samples as one value a second, with a column of lags for each of these shards."""
-        readers, seconds = self._readers, int(self.samples[-1].t_s) if self.samples else 0
-        t_s = np.arange(1, seconds + 1, dtype=np.float64)
-        p50, p99 = latency_by_second(readers.latency_ms, readers.second, seconds)
+        """The samples as one value a second from the first put on, with a column of lags for each shard."""
+        begin = next((int(sample.t_s) for sample in self.samples if sample.put), 0)
+        seconds = max(0, int(self.samples[-1].t_s) - begin) if self.samples else 0
+        second = np.asarray(self._readers.second, dtype=np.int64) - begin
+        p50, p99 = latency_by_second(self._readers.latency_ms, second, seconds)
+        counts = np.bincount(second[second >= 0], minlength=seconds)[:seconds]
+        edges = begin + np.arange(seconds + 1, dtype=np.float64)
         return StreamSeries(
-            t_s=t_s,
-            put=self._per_second(t_s, [sample.put for sample in self.samples]),
-            decided=np.bincount(np.asarray(readers.second, dtype=np.int64), minlength=seconds)[
-                :seconds
-            ].astype(np.float64),
-            archived=self._per_second(t_s, [sample.archived for sample in self.samples]),
+            t_s=np.arange(1, seconds + 1, dtype=np.float64),
+            put=self._per_second(edges, [sample.put for sample in self.samples]),
+            decided=counts.astype(np.float64),
+            archived=self._per_second(edges, [sample.archived for sample in self.samples]),
             p50_ms=p50,
             p99_ms=p99,
-            lag=self._lags(t_s, shards),
-            latencies=latency_histogram(readers.latency_ms),
-            alerts=readers.alerts,
+            lag=self._lags(edges[1:], shards),
+            latencies=latency_histogram(self._readers.latency_ms),
+            alerts=[seen._replace(at_s=seen.at_s - begin) for seen in self._readers.alerts],
         )
 
-    def _per_second(self, t_s: Floats, totals: list[float]) -> Floats:
-        """The growth of a total in each second; a total that falls back began anew."""
-        growth = np.maximum(np.diff(totals, prepend=0.0), 0.0)
-        at = [sample.t_s for sample in self.samples]
-        total = np.interp(np.concatenate([[0.0], t_s]), at, np.cumsum(growth))
-        return np.diff(total)
+    def _per_second(self, edges: Floats, totals: list[float]) -> Floats:
+        """How much a total grew between each two edges."""
+        if not totals:
+            return np.empty(0)
+        return np.diff(np.interp(edges, [sample.t_s for sample in self.samples], totals))
 
-    def _lags(self, t_s: Floats, shards: list[int]) -> Floats:
+    def _lags(self, moments: Floats, shards: list[int]) -> Floats:
         at = np.array([sample.t_s for sample in self.samples])
-        nearest = np.clip(np.searchsorted(at, t_s), 0, max(0, len(at) - 1))
+        nearest = np.clip(np.searchsorted(at, moments), 0, max(0, len(at) - 1))
         rows = [[self.samples[number].lag.get(shard, 0.0) for shard in shards] for number in nearest.tolist()]
-        return np.array(rows, dtype=np.float64).reshape(len(t_s), len(shards))
+        return np.array(rows, dtype=np.float64).reshape(len(moments), len(shards))

@@ -86,6 +86,7 @@ class StreamConsumer:
         listener raised.
         """
         self._release()
+        self._unpark()
         try:
             with self._rebalances.allowed():
                 polled = self._consumer.poll(timeout_ms=round(timeout_s * 1000), max_records=max_records)
@@ -230,6 +231,16 @@ class StreamConsumer:
             self._held.add(shard)
             self._apply()
         return taken
+
+    def _unpark(self) -> None:
+        """Make Kafka's client forget records of a shard that are used up.
+
+        It takes records of a resumed shard up again only while it holds no others, and it holds used-up
+        ones too: without this a resumed shard may never be read again.
+        """
+        fetcher = self._consumer._fetcher
+        if fetcher._next_partition_records is not None and not fetcher._next_partition_records:
+            fetcher._next_partition_records = None
 
     def _release(self) -> None:
         if self._held:
