@@ -78,7 +78,11 @@ class Waiting(NamedTuple):
 
 
 class WebhookHandler:
-    """At least once: an alert that was delivered and not committed before a crash is delivered again."""
+    """Delivers at least once.
+
+    Again is delivered what was not committed when the process ended or its shards went to another: by a
+    crash the last alerts, and always those that have overtaken another card's, which was still tried.
+    """
 
     def __init__(
         self,

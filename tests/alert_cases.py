@@ -62,8 +62,11 @@ class Post(NamedTuple):
 class Receiver:
     """A webhook's receiver: answers from `answers` (status, headers) while there are any, then 200."""
 
-    def __init__(self, port: int = 0, answers: Sequence[tuple[int, dict[str, str]]] = ()) -> None:
+    def __init__(
+        self, port: int = 0, answers: Sequence[tuple[int, dict[str, str]]] = (), delay_s: float = 0
+    ) -> None:
         self.posts: list[Post] = []
+        self.delay_s = delay_s
         self.answers = list(answers)
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _receiving(self))
         self._server.daemon_threads = True
@@ -91,6 +94,7 @@ def _receiving(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
                 header = self.headers[SIGNATURE_HEADER]
                 genuine = is_genuine(SECRET.encode(), header, body, time.time())
                 receiver.posts.append(Post(self.headers["Idempotency-Key"], json.loads(body), genuine))
+            time.sleep(receiver.delay_s)
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -104,9 +108,11 @@ def _receiving(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def receiving(port: int = 0, answers: Sequence[tuple[int, dict[str, str]]] = ()) -> Iterator[Receiver]:
+def receiving(
+    port: int = 0, answers: Sequence[tuple[int, dict[str, str]]] = (), delay_s: float = 0
+) -> Iterator[Receiver]:
     """A receiver for the block."""
-    receiver = Receiver(port, answers)
+    receiver = Receiver(port, answers, delay_s)
     try:
         yield receiver
     finally:

@@ -105,11 +105,11 @@ def test_a_file_that_was_moved_away_is_begun_anew(opened: Opened, tmp_path: Path
     mark = file.mark.text()
     file.close()
     path.rename(tmp_path / "alerts.1")
-    for other in (path, tmp_path / "other"):
-        write(other, *lines(SECOND, 9))
+    for other, offsets in ((path, [9]), (tmp_path / "other", [9, 10, 11, 12])):
+        write(other, *lines(SECOND, *offsets))
         file = opened(other)
         assert file.rewind([mark], {FIRST: 2, SECOND: 0}) == 0
-        assert other.read_bytes() == lines(SECOND, 9)[0]
+        assert other.read_bytes() == b"".join(lines(SECOND, *offsets))
         file.close()
 
 
