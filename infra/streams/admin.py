@@ -11,11 +11,21 @@ from uuid import UUID
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
     GroupIdNotFoundError,
+    NotCoordinatorError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
 )
-from tenacity import retry, retry_if_not_result, stop_after_delay, wait_fixed
+from tenacity import (
+    Retrying,
+    retry,
+    retry_if_exception_type,
+    retry_if_not_result,
+    stop_after_delay,
+    wait_fixed,
+)
 
 from infra.streams.brokers import CONNECT_MS, connecting
 from infra.streams.consumer import StreamConsumer
@@ -26,6 +36,15 @@ from infra.streams.records import Record, Shard
 HOUR_MS = 3_600_000
 SETTLE_S = 20
 LOOK_BACK = 200
+# On a new cluster the topic that groups are kept in is made by the first who asks for one.
+COORDINATED = Retrying(
+    retry=retry_if_exception_type(
+        (CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError)
+    ),
+    wait=wait_fixed(0.2),
+    stop=stop_after_delay(SETTLE_S),
+    reraise=True,
+)
 
 
 @dataclass(frozen=True)
@@ -149,7 +168,7 @@ class StreamAdmin:
     def group_members(self, group: str) -> int:
         """How many consumers are in a group now."""
         try:
-            described = self._admin.describe_groups([group])
+            described = COORDINATED(self._admin.describe_groups, [group])
         except GroupIdNotFoundError:
             return 0
         return len(described[group]["members"])
@@ -165,7 +184,7 @@ class StreamAdmin:
         One of a transaction may come moments after its commit; StreamConsumer.committed waits for it.
         """
         try:
-            found: Mapping[TopicPartition, Any] = self._admin.list_group_offsets([group])[group]
+            found: Mapping[TopicPartition, Any] = COORDINATED(self._admin.list_group_offsets, [group])[group]
         except GroupIdNotFoundError:
             return {}
         return {Shard(*where): item.offset for where, item in found.items() if item.offset >= 0}
@@ -183,7 +202,7 @@ class StreamAdmin:
 
     def _read_by(self, group: str) -> set[str]:
         """The streams that members of a group are assigned shards of, or have subscribed to."""
-        members = self._admin.describe_groups([group])[group]["members"]
+        members = COORDINATED(self._admin.describe_groups, [group])[group]["members"]
         streams: set[str] = set()
         for member in members:
             metadata = member.get("member_metadata") or {}
