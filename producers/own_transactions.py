@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ import pyarrow.parquet as pq
 
 from infra.contracts.columns import TRANSACTIONS
 from infra.contracts.errors import UserError
+from infra.contracts.validity import FUTURE_LIMIT
 
 TRUE, FALSE = ("1", "1.0", "true", "t", "yes", "y"), ("0", "0.0", "false", "f", "no", "n", "")
 MILLISECONDS_FROM = 10**11
-"""A number this large is milliseconds since 1970; as seconds it would be the year 5138."""
+"""Numbers around one this large are milliseconds since 1970; as seconds it would be the year 5138."""
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 LEAST_ROWS = 100
 MOST_CENTS = 10**12
 
@@ -32,7 +35,8 @@ MOST_CENTS = 10**12
 class OwnTransactions:
     """`table`: the columns of Transaction and `fraud`, in order of time, the id being the rank.
 
-    The live part begins at `live_from`. `notes` say what was left out, one line for each reason.
+    The live part begins at `live_from`. `notes` say what was left out, one line for each reason, and
+    how many amounts were rounded.
     """
 
     table: pa.Table
@@ -52,21 +56,26 @@ def definition(path: Path, columns: str, history: float) -> dict[str, Any]:
 def read(path: Path, columns: Mapping[str, str], history: float) -> OwnTransactions:
     """Read a file. Raises UserError for a missing column, and when too little of it can be used."""
     raw = _load(path, columns)
+    cents, rounded = _cents(raw["amount"])
     frame = pd.DataFrame(
         {
             "event_time": _times(raw["event_time"]),
             "card_id": _texts(raw["card_id"]),
             "terminal_id": _texts(raw["terminal_id"]),
-            "amount_cents": _cents(raw["amount"]),
+            "amount": cents,
             "fraud": _flags(raw["fraud"]),
         }
     )
-    good, notes = _usable(frame, path)
+    good, notes = _usable(frame, raw, path)
+    if inexact := int(rounded[good.index].sum()):
+        notes = (*notes, f"{path.name}: {inexact:,} amounts rounded to whole cents")
+    good = good.rename(columns={"amount": "amount_cents"})
     good = good.sort_values("event_time", kind="stable", ignore_index=True)
-    live_from = good["event_time"].iloc[int(len(good) * history)].to_pydatetime()
+    first = int(len(good) * history)
+    _without_gap(good["event_time"].iloc[first:], path)
     good.insert(0, "transaction_id", range(len(good)))
-    table = pa.Table.from_pandas(good, preserve_index=False)
-    return OwnTransactions(_typed(table), live_from, notes)
+    live_from = good["event_time"].iloc[first].to_pydatetime()
+    return OwnTransactions(_typed(pa.Table.from_pandas(good, preserve_index=False)), live_from, notes)
 
 
 def _load(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -100,13 +109,14 @@ def _found(columns: Mapping[str, str], names: list[str]) -> dict[str, str]:
 
 def _times(column: pd.Series) -> pd.Series:
     """UTC times: of numbers (seconds since 1970, or milliseconds), of texts, of timestamps."""
-    numbers = pd.to_numeric(column, errors="coerce") if not _is_time(column) else None
+    numbers = pd.to_numeric(column, errors="coerce").astype("float64") if not _is_time(column) else None
     if numbers is not None and numbers.notna().sum() * 2 > len(column):
-        unit = 1_000 if numbers.abs().max() >= MILLISECONDS_FROM else 1_000_000
-        micros = (numbers * unit).round()
-        return pd.to_datetime(micros, unit="us", utc=True, errors="coerce").dt.as_unit("us")
+        scale = 1_000 if numbers.abs().median() >= MILLISECONDS_FROM else 1_000_000
+        micros = (numbers * scale).round()
+        within = micros.between(EARLIEST.timestamp() * 1e6, LATEST.timestamp() * 1e6)
+        return pd.to_datetime(micros.where(within), unit="us", utc=True).dt.as_unit("us")
     parsed = pd.to_datetime(column, utc=True, errors="coerce", format=None if _is_time(column) else "ISO8601")
-    return parsed.dt.as_unit("us")
+    return parsed.where(parsed.between(EARLIEST, LATEST)).dt.as_unit("us")
 
 
 def _is_time(column: pd.Series) -> bool:
@@ -115,17 +125,30 @@ def _is_time(column: pd.Series) -> bool:
 
 def _texts(column: pd.Series) -> pd.Series:
     """Ids as texts; a number is written without `.0`, and nothing stays nothing."""
-    texts = column.astype("string").str.strip().str.replace(r"\.0$", "", regex=True)
+    texts = column.astype("string").str.strip().str.replace(r"^(-?\d+)\.0$", r"\1", regex=True)
     return texts.where((texts.str.len() > 0) & (texts.str.len() <= 256))
 
 
-def _cents(column: pd.Series) -> pd.Series:
-    """Decimal amounts as cents, rounded half away from zero."""
-    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
-    # A double by its shortest text is a decimal of at most 17 digits: adding a hair settles the halves.
-    scaled = numbers * 100
-    cents = (scaled.abs() + 0.5 + 1e-9 * scaled.abs().clip(lower=1)).fillna(-1).astype("int64")
-    return cents.where(numbers.notna() & (numbers >= 0) & (scaled < MOST_CENTS)).astype("Int64")
+def _cents(column: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Decimal amounts (a double by its shortest text) as cents, and which of them had to be rounded."""
+    exact = {each: _hundredfold(each) for each in column.dropna().unique()}
+    cents = {each: None if value is None else int(_whole(value)) for each, value in exact.items()}
+    uneven = {each: value is not None and value != _whole(value) for each, value in exact.items()}
+    return column.map(cents).astype("Int64"), column.map(uneven).eq(True)
+
+
+def _hundredfold(amount: Any) -> Decimal | None:
+    """An amount in cents before it is rounded; None for one that can't be used."""
+    try:
+        value = Decimal(str(amount).strip()) * 100
+    except InvalidOperation:
+        return None
+    return value if value.is_finite() and 0 <= value <= MOST_CENTS else None
+
+
+def _whole(cents: Decimal) -> Decimal:
+    """Rounded half away from zero."""
+    return cents.to_integral_value(ROUND_HALF_UP)
 
 
 def _flags(column: pd.Series) -> pd.Series:
@@ -133,20 +156,35 @@ def _flags(column: pd.Series) -> pd.Series:
     return texts.map({**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False)}).astype("boolean")
 
 
-def _usable(frame: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The rows without a gap, and what was left out."""
+def _usable(frame: pd.DataFrame, raw: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The rows without a gap, and what was left out, with the first value of each kind that was."""
     notes = [
-        f"{path.name}: {bad:,} rows left out, no usable {name}"
+        f"{path.name}: {int(bad.sum()):,} rows left out, no usable {name}: {_shown(raw[name][bad].iloc[0])}"
         for name in frame.columns
-        if (bad := int(frame[name].isna().sum()))
+        if (bad := frame[name].isna()).any()
     ]
     good = frame.dropna()
     if len(good) < LEAST_ROWS:
-        why = "; ".join(notes) or "it has too few"
+        why = "; ".join(notes) or f"at least {LEAST_ROWS} are needed"
         raise UserError(f"INPUT={path}: only {len(good)} of {len(frame)} rows can be used ({why})")
     if not good["fraud"].any():
         raise UserError(f"INPUT={path}: no row is marked as fraud, so there is nothing to learn")
     return good, tuple(notes)
+
+
+def _shown(value: Any) -> str:
+    return "none given" if pd.isna(value) else repr(str(value)[:40])
+
+
+def _without_gap(times: pd.Series, path: Path) -> None:
+    """Refuse a live part that the streams would refuse: one whose time jumps too far ahead."""
+    steps = times.diff()
+    if (steps > FUTURE_LIMIT).any():
+        after = times[steps > FUTURE_LIMIT].iloc[0]
+        raise UserError(
+            f"INPUT={path}: there is nothing for more than {FUTURE_LIMIT.days} days before "
+            f"{after:%Y-%m-%d %H:%M}, and a stream refuses times so far ahead; cut the file there"
+        )
 
 
 def _typed(table: pa.Table) -> pa.Table:

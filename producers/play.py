@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import bisect
 import io
 import queue
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.contracts.datasets import DataSet
+from infra.contracts.datasets import LABEL_DELAY, DataSet, day_object
 from infra.contracts.events import Label, Transaction, encode
 from infra.objects import ObjectStore
 
@@ -32,14 +33,14 @@ class Put(NamedTuple):
 
 def transactions(store: ObjectStore, data_set: DataSet, live_from: datetime, after: int) -> Iterator[Put]:
     """The live transactions with ids above `after`, in order."""
-    for table in _days(store, data_set.source("transactions"), after):
+    for table in _days(store, data_set.source("transactions"), live_from.date(), after):
         yield from _transactions(table, _micros(live_from), after)
 
 
-def labels(store: ObjectStore, data_set: DataSet, live_from: datetime) -> Iterator[Put]:
-    """The labels that become known in the live part, in order of that."""
-    for table in _days(store, data_set.source("labels"), -1):
-        yield from _labels(table, _micros(live_from))
+def labels(store: ObjectStore, data_set: DataSet, live_from: datetime, after: int) -> Iterator[Put]:
+    """The labels that become known in the live part, of ids above `after`, in order of that."""
+    for table in _days(store, data_set.source("labels"), (live_from - LABEL_DELAY).date(), after):
+        yield from _labels(table, _micros(live_from), after)
 
 
 def ahead(puts: Iterator[Put]) -> Iterator[Put]:
@@ -91,12 +92,18 @@ def _chunks(puts: Iterator[Put], size: int) -> Iterator[list[Put]]:
         yield chunk
 
 
-def _days(store: ObjectStore, prefix: str, after: int) -> Iterator[pa.Table]:
-    """The tables of days that hold an id above `after`, in order."""
-    for item in store.list(prefix):
-        table = pq.read_table(io.BytesIO(store.get(item.url)))
-        if len(table) and table["transaction_id"][-1].as_py() > after:
-            yield table
+def _days(store: ObjectStore, prefix: str, first: date, after: int) -> Iterator[pa.Table]:
+    """The tables of the days from `first` on that hold an id above `after`, in order."""
+    begin = day_object(prefix, first.isoformat())
+    days = [item.url for item in store.list(prefix) if item.url >= begin]
+    # Ids ascend from day to day, so a play that goes on far into its data set reads few of those before.
+    for url in days[bisect.bisect_right(days, after, key=lambda url: _last_id(store, url)) :]:
+        yield pq.read_table(io.BytesIO(store.get(url)))
+
+
+def _last_id(store: ObjectStore, url: str) -> int:
+    table = pq.read_table(io.BytesIO(store.get(url)), columns=["transaction_id"])
+    return int(table["transaction_id"][-1].as_py())
 
 
 def _transactions(table: pa.Table, live_from_us: int, after: int) -> Iterator[Put]:
@@ -113,10 +120,10 @@ def _transactions(table: pa.Table, live_from_us: int, after: int) -> Iterator[Pu
             yield Put(number, time_us, card, encode(event))
 
 
-def _labels(table: pa.Table, live_from_us: int) -> Iterator[Put]:
+def _labels(table: pa.Table, live_from_us: int, after: int) -> Iterator[Put]:
     columns = _columns(table, "transaction_id", "event_time", "card_id", "terminal_id", "known_at")
     for number, time_us, card, terminal, known_us in columns:
-        if known_us >= live_from_us:
+        if number > after and known_us >= live_from_us:
             event = Label(
                 transaction_id=number,
                 event_time=time_of(time_us),

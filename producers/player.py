@@ -10,25 +10,22 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import click
 import msgspec
+from filelock import FileLock, Timeout
 
-from infra.metrics import Metrics
-from infra.streams.admin import StreamAdmin
-from infra.streams.errors import ProvisionedThroughputExceededException
-from infra.streams.limits import shards_needed
+from infra.contracts.errors import UserError
+from infra.settings import Settings
+from infra.streams.errors import InvalidArgumentException, ProvisionedThroughputExceededException
 from infra.streams.producer import StreamProducer
-from infra.streams.records import Shard
-from producers import play
+from infra.streams.records import Record, Shard
 from producers.pacing import TICK_S, Pace
 from producers.play import Put
 
 MOST_HELD = 20_000
 """Records that wait for throttled shards at most; then the play waits with them."""
-METRICS_EVERY_S = 0.5
 
 
 @dataclass
@@ -69,6 +66,12 @@ class Lane:
                 del self.held[shard]
 
     @property
+    def after(self) -> int:
+        """The highest id up to which no shard lacks a record; -1 while a shard has none."""
+        begun = len(self.last_ids) == self.producer.shards(self.stream)
+        return min(self.last_ids.values()) if begun else -1
+
+    @property
     def behind(self) -> int:
         """Records that wait for a throttled shard."""
         return sum(map(len, self.held.values()))
@@ -79,6 +82,8 @@ class Lane:
         except ProvisionedThroughputExceededException as full:
             self.ready_at[shard] = time.monotonic() + full.wait_s
             return False
+        except InvalidArgumentException:
+            pass  # never to be tried again: the producer counts it as refused, and so does the summary
         return True
 
 
@@ -106,8 +111,16 @@ class Player:
         self.lane, self._source, self._followers = lane, source, followers
         self.exhausted = False
 
+    @property
+    def done(self) -> bool:
+        """Whether all is put: nothing is left to be played, and nothing held back."""
+        lanes = (self.lane, *(follower.lane for follower in self._followers))
+        return self.exhausted and not any(lane.behind for lane in lanes)
+
     def skip_to_first(self) -> None:
         """Find the first record that its shard lacks: the clock starts when it is there."""
+        for follower in self._followers:
+            follower.catch_up(0)  # puts nothing, but has its first record read
         for put in self._source:
             if self.lane.lacks(put):
                 self._source = itertools.chain([put], self._source)
@@ -129,27 +142,6 @@ class Player:
         return offered
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What a run of a player did: `sent` into its stream, `followed` into others. Sizes in bytes, CPU in
-    seconds; `held_back` still waited for a throttled shard when it ended."""
-
-    rate_asked: float
-    seconds: float
-    sent: int
-    acknowledged: int
-    followed: int
-    throttled: int
-    refused: int
-    held_back: int
-    rate_per_s: float
-    shards: list[dict[str, int]]
-    shards_needed: int
-    exhausted: bool
-    last_event_time: str
-    cpu_seconds: float
-
-
 def run_player(
     player: Player, rate: float, seconds: float | None, stop: threading.Event, report: Callable[[float], None]
 ) -> float:
@@ -157,7 +149,7 @@ def run_player(
     player.skip_to_first()
     began = time.monotonic()
     pace = Pace(rate, began)
-    while not (stop.is_set() or player.exhausted):
+    while not (stop.is_set() or player.done):
         now = time.monotonic()
         if seconds is not None and now - began >= seconds:
             break
@@ -168,73 +160,18 @@ def run_player(
     return time.monotonic() - began
 
 
-def summarise(player: Player, rate: float, seconds: float) -> Summary:
-    """The figures of a run that has ended and was flushed."""
-    lane, producer = player.lane, player.lane.producer
-    use = {shard: each for shard, each in producer.by_shard().items() if shard.stream == lane.stream}
-    sent = sum(each.records for each in use.values())
-    size = sum(each.bytes for each in use.values())
-    fullest = max((each.records for each in use.values()), default=0) / max(1, sent)
-    per_record = size / max(1, sent)
-    return Summary(
-        rate_asked=rate,
-        seconds=round(seconds, 3),
-        sent=sent,
-        acknowledged=producer.acknowledged,
-        followed=producer.acknowledged - sent,
-        throttled=producer.throttled,
-        refused=sum(producer.refused.values()),
-        held_back=lane.behind,
-        rate_per_s=round(sent / max(seconds, 1e-9), 1),
-        shards=[
-            {"id": shard.number, "records": each.records, "bytes": each.bytes,
-             "peak_records_per_s": each.peak_records_per_s, "throttled": each.throttled}
-            for shard, each in use.items()
-        ],
-        shards_needed=shards_needed(rate, rate * per_record, fullest, producer.shards(lane.stream)),
-        exhausted=player.exhausted,
-        last_event_time=play.time_of(lane.last_us).isoformat().replace("+00:00", "Z"),
-        cpu_seconds=round(time.process_time(), 2),
-    )  # fmt: skip
-
-
-def last_ids(admin: StreamAdmin, stream: str, id_field: str) -> dict[Shard, int]:
-    """The id of the last record of each shard that has one; `id_field` is the event's field that is one."""
-    last = admin.last_records(admin.shards(stream))
+def ids_of(last: Mapping[Shard, Record], id_field: str) -> dict[Shard, int]:
+    """The ids of the last records of shards; `id_field` is the event's field that is one."""
     return {shard: msgspec.json.decode(record.value or b"{}")[id_field] for shard, record in last.items()}
 
 
-class Reporter:
-    """Brings the producer's counts into its metrics, twice a second."""
-
-    def __init__(self, metrics: Metrics, producer: StreamProducer) -> None:
-        self._metrics, self._producer = metrics, producer
-        self._next = 0.0
-        self._told: dict[tuple[str, Shard], int] = {}
-
-    def __call__(self, now: float) -> None:
-        if now < self._next:
-            return
-        self._next = now + METRICS_EVERY_S
-        for shard, use in self._producer.by_shard().items():
-            self._count("records_put_total", shard, use.records)
-            self._count("bytes_put_total", shard, use.bytes)
-            self._count("throttled_total", shard, use.throttled)
-
-    def _count(self, name: str, shard: Shard, value: int) -> None:
-        told = self._told.get((name, shard), 0)
-        self._told[name, shard] = value
-        self._metrics.count(name, value - told, stream=shard.stream, shard=shard.number)
-
-
-def say(figures: Summary, events: str, shards: int) -> None:
-    """The run in a line or two."""
-    click.echo(
-        f"producer: {figures.sent:,} {events} in {figures.seconds:.1f} s ({figures.rate_per_s:,.0f}/s), "
-        f"{figures.throttled:,} throttled, {figures.refused:,} refused"
-    )
-    if figures.throttled:
-        click.echo(
-            f"producer: {shards} shards can't take {figures.rate_asked:,.0f}/s; with these keys it needs "
-            f"{figures.shards_needed} shards"
-        )
+def only_producer(settings: Settings, name: str) -> FileLock:
+    """The lock, held until the process ends, of the one producer of `name`; a second one is refused."""
+    path = settings.home / "run" / f"producer-{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"another producer plays {name}; end it first") from error
+    return lock

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 import click
+import msgspec
+import pyarrow as pa
 
+from infra.contracts.errors import UserError
 from infra.contracts.events import Sale, encode
 from infra.metrics import Metrics
 from infra.process import stop_on_signals
 from infra.settings import Settings
 from infra.streams.admin import StreamAdmin
 from infra.streams.producer import StreamProducer
+from infra.streams.records import Record
 from producers.play import Put
-from producers.player import Lane, Player, Reporter, last_ids, run_player, say, summarise
-from producers.sales_rows import Month, generate_month, plan
+from producers.player import Lane, Player, ids_of, only_producer, run_player
+from producers.player_figures import Reporter, say, summarise
+from producers.sales_rows import BLOCK_ROWS, Month, generate_month, plan
 
 STREAM = "sales"
 
@@ -28,30 +33,58 @@ def sales(rows: int, seed: int, after: int) -> Iterator[Put]:
 
 
 def play_sales(settings: Settings, rows: int, seed: int, rate: float, seconds: float | None) -> None:
-    """Play until the time is over, all are played, or SIGTERM or Ctrl-C; says what was done."""
-    with stop_on_signals() as stop:
+    """Play until the time is over, all are played, or SIGTERM or Ctrl-C; says what was done.
+
+    Raises UserError when the stream was begun with other rows or another seed.
+    """
+    with only_producer(settings, STREAM), stop_on_signals() as stop:
         metrics, producer = (
             Metrics("sales-producer"),
             StreamProducer(settings.kafka_servers, "sales-producer"),
         )
         try:
             with StreamAdmin(settings.kafka_servers) as admin:
-                lane = Lane(STREAM, producer, last_ids(admin, STREAM, "sale_id"))
-            begun = len(lane.last_ids) == producer.shards(STREAM)
-            player = Player(lane, sales(rows, seed, min(lane.last_ids.values()) if begun else 0))
+                last = admin.last_records(admin.shards(STREAM))
+            check_same(last.values(), rows, seed)
+            lane = Lane(STREAM, producer, ids_of(last, "sale_id"))
+            player = Player(lane, sales(rows, seed, lane.after))
             with metrics.serve(settings, lambda: None):
                 took = run_player(player, rate, seconds, stop, Reporter(metrics, producer))
                 producer.flush()
         finally:
             producer.close()
     say(summarise(player, rate, took), "sales", producer.shards(STREAM))
-    if player.exhausted:
+    if player.done:
         click.echo(f"producer: all {rows:,} sales of seed {seed} are in the stream")
+
+
+def check_same(last: Iterable[Record], rows: int, seed: int) -> None:
+    """Refuse to go on after the last records of shards that are not of these sales."""
+    for record in last:
+        value = record.value or b"{}"
+        sale_id = msgspec.json.decode(value).get("sale_id", 0)
+        if not 0 < sale_id <= rows or _sale(rows, seed, sale_id).value != value:
+            raise UserError(
+                f"the stream {STREAM} holds other sales than those of --rows {rows} --seed {seed}; "
+                "go on with the rows and the seed that it was begun with"
+            )
+
+
+def _sale(rows: int, seed: int, sale_id: int) -> Put:
+    """The sale of an id, 1 to `rows`."""
+    month = next(month for month in plan(rows) if sale_id < month.first_id + month.rows)
+    block, row = divmod(sale_id - month.first_id, BLOCK_ROWS)
+    (batch,) = generate_month(month, seed, range(block, block + 1))
+    return next(_puts(month, batch.slice(row, 1)))
 
 
 def _of(month: Month, seed: int) -> Iterator[Put]:
     for batch in generate_month(month, seed):
-        for row in batch.to_pylist():
-            sold_at: datetime = row["sold_at"].astimezone(UTC)
-            event = Sale(month=month.label, **{**row, "sold_at": sold_at})
-            yield Put(row["sale_id"], int(sold_at.timestamp() * 1_000_000), event.key, encode(event))
+        yield from _puts(month, batch)
+
+
+def _puts(month: Month, batch: pa.RecordBatch) -> Iterator[Put]:
+    for row in batch.to_pylist():
+        sold_at: datetime = row["sold_at"].astimezone(UTC)
+        event = Sale(month=month.label, **{**row, "sold_at": sold_at})
+        yield Put(row["sale_id"], int(sold_at.timestamp() * 1_000_000), event.key, encode(event))

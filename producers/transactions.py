@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from filelock import FileLock, Timeout
 
 from infra.contracts.datasets import DataSet, read_manifest
 from infra.contracts.errors import UserError
@@ -22,7 +21,8 @@ from infra.settings import Settings
 from infra.streams.admin import StreamAdmin
 from infra.streams.producer import StreamProducer
 from producers import play
-from producers.player import Follower, Lane, Player, Reporter, last_ids, run_player, say, summarise
+from producers.player import Follower, Lane, Player, ids_of, only_producer, run_player
+from producers.player_figures import Reporter, say, summarise
 
 
 @click.command()
@@ -34,7 +34,7 @@ def main(data_set_id: str, rate: float, seconds: float | None, summary: Path | N
     """Play a data set into its streams."""
     settings = Settings.load()
     data_set = DataSet(settings.bucket, data_set_id)
-    with only_producer(settings, data_set), stop_on_signals() as stop:
+    with only_producer(settings, data_set.stream("transactions")), stop_on_signals() as stop:
         metrics = Metrics("producer")
         producer = StreamProducer(settings.kafka_servers, client_id="producer")
         player = make_player(settings, data_set, producer)
@@ -60,26 +60,12 @@ def make_player(settings: Settings, data_set: DataSet, producer: StreamProducer)
         raise UserError(f"there is no data set {name}: run `make stream-demo`, which makes it")
     with StreamAdmin(settings.kafka_servers) as admin:
         transactions, labels = (
-            Lane(stream, producer, last_ids(admin, stream, "transaction_id"))
+            Lane(stream, producer, ids_of(admin.last_records(admin.shards(stream)), "transaction_id"))
             for stream in (data_set.stream("transactions"), data_set.stream("labels"))
         )
-        begun = len(transactions.last_ids) == len(admin.shards(transactions.stream))
-    after = min(transactions.last_ids.values()) if begun else -1
-    source = play.ahead(play.transactions(store, data_set, manifest.live_from, after))
-    follower = Follower(labels, play.labels(store, data_set, manifest.live_from))
-    return Player(transactions, source, [follower])
-
-
-def only_producer(settings: Settings, data_set: DataSet) -> FileLock:
-    """The lock of a data set's one producer; a second one of the home is refused."""
-    path = settings.home / "run" / f"producer-{data_set.id or 'default'}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise UserError("another producer plays this data set; end it first") from error
-    return lock
+    source = play.transactions(store, data_set, manifest.live_from, transactions.after)
+    known = play.labels(store, data_set, manifest.live_from, labels.after)
+    return Player(transactions, play.ahead(source), [Follower(labels, play.ahead(known))])
 
 
 if __name__ == "__main__":

@@ -43,9 +43,10 @@ def train(
     """A model of `fraud` over features. One worker and sorted rows: the same rows give the same model."""
     ordered = week.select(*features, "fraud", "transaction_id").repartition(1)
     classifier = SparkXGBClassifier(
-        features_col=list(features), label_col="fraud", num_workers=1, verbosity=1, **settings
+        features_col=list(features), label_col="fraud", num_workers=1, verbose=False, **settings
     )
     model: xgboost.Booster = classifier.fit(ordered.sortWithinPartitions("transaction_id")).get_booster()
+    model.feature_names = None  # ONNX knows columns by their place only
     return model
 
 
@@ -77,18 +78,3 @@ def score_test(
     test = rows_to_test(collect(later).sort_values("transaction_id"), labels, fold)
     scores = score(model, test, features)
     return test[["day", "card_id", "fraud"]].assign(score=scores.astype(np.float64))
-
-
-def trains(rows: DataFrame, fold: Fold) -> bool:
-    """Whether a fold's week to train on has both frauds and others."""
-    return _both(training_week(rows, fold))
-
-
-def can_be_tested(rows: DataFrame, fold: Fold) -> bool:
-    """Whether its week to be tested on has them too."""
-    later = between(rows, microseconds(fold.test_from), microseconds(fold.test_until))
-    return trains(rows, fold) and _both(later)
-
-
-def _both(rows: DataFrame) -> bool:
-    return rows.select("fraud").distinct().count() == 2

@@ -26,7 +26,9 @@ MOST_DIFFERENCE = 1e-6
 def to_onnx(model: xgboost.Booster, features: int) -> bytes:
     """A model as ONNX: `features` float32 [n, features] in, `probabilities` float32 [n, 2] out."""
     inputs = [("features", FloatTensorType([None, features]))]
-    body: bytes = onnxmltools.convert_xgboost(model, initial_types=inputs).SerializeToString()
+    # The graph's name would be drawn anew each time, and the version follows from the bytes.
+    graph = onnxmltools.convert_xgboost(model, name="fraud", initial_types=inputs)
+    body: bytes = graph.SerializeToString()
     return body
 
 
@@ -43,7 +45,7 @@ def check_scores(onnx: bytes, rows: Rows, scores: Rows) -> float:
     return difference
 
 
-def precision_recall_page(precision: Floats, recall: Floats, limits: Mapping[str, float], at: Floats) -> str:
+def precision_recall_page(precision: Floats, recall: Floats, at: Floats, limits: Mapping[str, float]) -> str:
     """The curve with the two thresholds on it, as one HTML file that opens without a network.
 
     `at` are the scores from which on each precision and recall holds, ascending.

@@ -19,14 +19,14 @@ from pyspark.sql import functions as fn
 
 from infra.contracts.errors import UserError
 from infra.contracts.events import Label, Transaction
-from infra.contracts.features import EPOCH, FEATURE_LIST, FEATURES, TERMINAL_STEP_S
+from infra.contracts.features import EPOCH, FEATURE_LIST, FEATURES, TERMINAL_STEP_S, microseconds
 from infra.files import Store, address, open_store
 from infra.process import run_command
 from infra.settings import Settings
 from spark_jobs.archive_reading import read_events
 from spark_jobs.fraud_folds import FINAL_WEEKS, WEEK, Fold, validation_folds
 from spark_jobs.fraud_metrics import NAMES, PUBLISHED, curve, mean_metrics, metrics, thresholds
-from spark_jobs.fraud_model import as_rows, can_be_tested, score, score_test, train, training_week, trains
+from spark_jobs.fraud_model import as_rows, score, score_test, train, training_week
 from spark_jobs.model_files import check_scores, precision_recall_page, publish, to_onnx, version
 from spark_jobs.session import spark_session
 from spark_jobs.terminal_tables import as_of_times, check_step, missing, read_tables
@@ -96,15 +96,15 @@ def _published(
     store: Store, request: Request, rows: DataFrame, labels: pd.DataFrame, folds: Sequence[Fold]
 ) -> dict[str, Any]:
     final = Fold(request.history_end - FINAL_WEEKS * WEEK)
-    if not trains(rows, final):
+    if not labels["event_time_us"].between(*_week(final.begin)).any():
         raise UserError(f"the week from {_text(final.begin)}, which the model trains on, has no known fraud")
     results = _validate(rows, labels, folds)
     model = train(training_week(rows, final))
     week = collect(training_week(rows, final))
     onnx = to_onnx(model, len(FEATURES))
     difference = check_scores(onnx, as_rows(week), score(model, week))
-    precision, recall, scores = curve(pd.concat([tested for _, tested in results]))
-    limits = thresholds(precision, recall, scores)
+    seen = pd.concat([tested for _, tested in results])
+    limits = thresholds(seen)
     card = {
         **_facts(request, final, onnx),
         "thresholds": limits,
@@ -114,7 +114,7 @@ def _published(
         "metrics": _metrics(results),
         "onnx_difference": difference,
     }
-    page = precision_recall_page(precision, recall, limits, scores)
+    page = precision_recall_page(*curve(seen), limits)
     return {**card, "model": publish(store, request.output, card, onnx, page)}
 
 
@@ -137,14 +137,21 @@ def _validate(
     rows: DataFrame, labels: pd.DataFrame, folds: Sequence[Fold]
 ) -> list[tuple[Fold, pd.DataFrame]]:
     """Each fold's tested rows. Raises UserError when none has frauds and others."""
-    usable = [fold for fold in folds if can_be_tested(rows, fold)]
-    if not usable:
-        raise UserError("no fold has known frauds both to train on and to be tested on: there are too few")
     results = []
-    for fold in usable:
-        results.append((fold, score_test(rows, labels, fold)))
-        click.echo(f"trained on the week from {fold.begin:%Y-%m-%d}: {metrics(results[-1][1])}")
+    for fold in folds:
+        if labels["event_time_us"].between(*_week(fold.begin)).any():
+            tested = score_test(rows, labels, fold)
+            if tested["fraud"].nunique() == 2:
+                results.append((fold, tested))
+                click.echo(f"trained on the week from {fold.begin:%Y-%m-%d}: {metrics(tested)}")
+    if not results:
+        raise UserError("no fold has known frauds both to train on and to be tested on: there are too few")
     return results
+
+
+def _week(begin: datetime) -> tuple[int, int]:
+    """The first and the last microsecond of a week."""
+    return microseconds(begin), microseconds(begin + WEEK) - 1
 
 
 def _metrics(results: Sequence[tuple[Fold, pd.DataFrame]]) -> dict[str, Any]:

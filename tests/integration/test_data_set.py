@@ -112,8 +112,9 @@ def test_transactions_of_ones_own(s3_settings: Settings, tmp_path: Path) -> None
         "--result", str(tmp_path / "result.json"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "1 rows left out, no usable event_time" in done.stdout
-    assert "1 rows left out, no usable amount_cents" in done.stdout
+    assert "1 rows left out, no usable event_time: 'x'" in done.stdout
+    assert "1 rows left out, no usable amount: '-3'" in done.stdout
+    assert "1,000 amounts rounded to whole cents" in done.stdout
     data_set = DataSet(s3_settings.bucket, json.loads((tmp_path / "result.json").read_text())["id"])
     store = ObjectStore(s3_settings)
     manifest = read_manifest(store.get, data_set)
@@ -154,7 +155,7 @@ def test_parquet_of_ones_own(tmp_path: Path) -> None:
     [
         (lambda rows: rows[:50], "only 50 of 50 rows"),
         (lambda rows: [(*row[:4], 0) for row in rows], "nothing to learn"),
-        (lambda rows: [(*row[:3], "ten", 1) for row in rows], "no usable amount_cents"),
+        (lambda rows: [(*row[:3], "ten", 1) for row in rows], "no usable amount: 'ten'"),
     ],
 )
 def test_too_little_is_one_line(

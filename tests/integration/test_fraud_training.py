@@ -164,22 +164,29 @@ def test_cards_whose_fraud_is_known_are_not_tested() -> None:
 
 
 def test_card_precision_looks_at_each_card_once() -> None:
-    """Two cards a day; one that was caught makes room for the next."""
+    """Two cards a day; one that was caught is not caught again."""
     rows = [
         (0, "A", 1, 0.9), (0, "A", 0, 0.1), (0, "B", 0, 0.8), (0, "C", 1, 0.7),
-        (1, "A", 1, 0.9), (1, "B", 0, 0.8), (1, "C", 1, 0.7),
+        (1, "A", 1, 0.9), (1, "B", 0, 0.8), (1, "C", 0, 0.7),
     ]  # fmt: skip
     tested = pd.DataFrame(rows, columns=["day", "card_id", "fraud", "score"])
-    assert card_precision(tested, cards=2) == pytest.approx((1 / 2 + 1 / 2) / 2)
+    assert card_precision(tested, cards=2) == pytest.approx((1 / 2 + 0) / 2)
+
+
+def scored(*groups: tuple[int, int, float]) -> pd.DataFrame:
+    """Rows from (honest ones, frauds, their score)."""
+    rows = [(int(fraud), score) for good, bad, score in groups for fraud in [0] * good + [1] * bad]
+    return pd.DataFrame(rows, columns=["fraud", "score"])
 
 
 def test_thresholds_weigh_recall_over_precision_and_block_only_what_is_sure() -> None:
     """Review by F2, block from 95 % on; never if that is never reached."""
-    recall, scores = np.array([1.0, 0.9, 0.2]), np.array([0.1, 0.4, 0.9])
-    assert thresholds(np.array([0.1, 0.6, 0.96]), recall, scores) == {"review": 0.4, "block": 0.9}
-    limits = thresholds(np.array([0.1, 0.6, 0.9]), recall, scores)
+    rest = (10_000, 2, 0.1)
+    assert thresholds(scored(rest, (15, 20, 0.4), (1, 30, 0.9))) == {"review": 0.4, "block": 0.9}
+    limits = thresholds(scored(rest, (15, 20, 0.4), (5, 30, 0.9)))
     assert limits["review"] == 0.4
     assert limits["block"] > 1.0
+    assert thresholds(scored(rest, (260, 90, 0.4), (1, 9, 0.9)))["review"] == 0.9, "too many to look at"
 
 
 def test_a_model_that_onnx_scores_otherwise_is_refused() -> None:

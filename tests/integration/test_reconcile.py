@@ -52,6 +52,7 @@ ONNX = linear_model({name: 1 / (index + 3) for index, name in enumerate(FEATURES
 VERSION = "2018-05-19-abcdef01"
 SHARD = Shard("transactions", 0)
 
+TERMINAL_FEATURES = {name for name in FEATURES if name.startswith("terminal_")} | {"light_streak_age"}
 NAMES = ["transaction_id", "model_version", "name", "online", "batch"]
 
 
@@ -108,7 +109,7 @@ def decisions(spark: SparkSession, small: tuple[pa.Table, pa.Table], folder: Pat
     return [decoder(Decision).decode(answer.decision) for answer in answers(taken.rows, EPOCH)]
 
 
-def request_of(folder: Path, place: Path, decisions: list[Decision], listed: int = 1000) -> Request:
+def request_of(folder: Path, place: Path, decisions: list[Decision]) -> Request:
     """A request for these decisions, archived below `place`."""
     rows = [{name: getattr(each, name) for name in each.__struct_fields__} for each in decisions]
     path = place / "decisions" / "live" / "2018" / "part.parquet"
@@ -121,7 +122,6 @@ def request_of(folder: Path, place: Path, decisions: list[Decision], listed: int
         decisions=(f"file://{place}/decisions/",),
         models=f"{history}models/",
         output=f"file://{place}/out/",
-        listed=listed,
     )
 
 
@@ -158,51 +158,30 @@ def test_each_difference_is_named(
     spark: SparkSession, folder: Path, decisions: list[Decision], tmp_path: Path
 ) -> None:
     """A bit of a feature, a score, a table of another time, a transaction that is not in the archive."""
-    made = changed(decisions, 3, features=with_feature(decisions[3], "card_mean_cents_7", 1e-9))
-    last = decisions[-1]
-    assert last.score is not None
-    assert last.terminal_as_of is not None
-    made = changed(made, len(made) - 1, score=last.score + (2e-6 if last.score < 0.5 else -2e-6))
+    feature, stale, scored = decisions[3], decisions[-3], decisions[-1]
+    assert stale.terminal_as_of is not None
+    assert scored.score is not None
+    old, apart = stale.terminal_as_of - 10 * DAY, 2e-6 if scored.score < 0.5 else -2e-6
+    made = changed(decisions, 3, features=with_feature(feature, "card_mean_cents_7", 1e-9))
+    made = changed(made, len(made) - 3, terminal_as_of=old)
+    made = changed(made, len(made) - 1, score=scored.score + apart)
     stray = msgspec.structs.replace(decisions[-2], transaction_id=10**9)
     summary, listed = reconcile(spark, LocalFiles(), request_of(folder, tmp_path, [*made, stray]))
     rows = {(row["transaction_id"], row["name"]): row for row in listed.to_pylist()}
-    assert set(rows) == {
-        (decisions[3].transaction_id, "card_mean_cents_7"),
-        (last.transaction_id, "score"),
+    of_another_table = {key for key in rows if key[0] == stale.transaction_id}
+    assert set(rows) - of_another_table == {
+        (feature.transaction_id, "card_mean_cents_7"),
+        (scored.transaction_id, "score"),
         (10**9, "transaction"),
     }
-    assert rows[last.transaction_id, "score"]["batch"] == pytest.approx(last.score, abs=1e-6)
-    assert summary["by_feature"] == {"card_mean_cents_7": 1}
-    assert (summary["features_that_differ"], summary["scores_that_differ"]) == (1, 1)
-    assert (summary["not_archived"], summary["decisions_that_differ"]) == (1, 3)
+    assert rows[scored.transaction_id, "score"]["batch"] == pytest.approx(scored.score, abs=1e-6)
+    as_of = rows[stale.transaction_id, "terminal_as_of"]
+    assert (as_of["online"], as_of["batch"]) == (old.timestamp(), stale.terminal_as_of.timestamp())
+    assert {name for _, name in of_another_table} <= {*TERMINAL_FEATURES, "terminal_as_of", "score"}
+    assert summary["by_feature"]["card_mean_cents_7"] == 1
+    assert (summary["tables_that_differ"], summary["not_archived"]) == (1, 1)
+    assert summary["decisions_that_differ"] == 4
     assert f"transaction {10**9}: decided, but not in the archive" in lines(listed)
-
-
-def test_a_table_of_another_time_is_named(
-    spark: SparkSession, folder: Path, decisions: list[Decision], tmp_path: Path
-) -> None:
-    """A decision that used a stale table differs by its as-of time, even if its features agree."""
-    last = decisions[-1]
-    assert last.terminal_as_of is not None
-    stale = changed(decisions, len(decisions) - 1, terminal_as_of=last.terminal_as_of - 10 * DAY)
-    summary, listed = reconcile(spark, LocalFiles(), request_of(folder, tmp_path, stale))
-    assert summary["tables_that_differ"] == 1
-    named = {row["name"]: row for row in listed.to_pylist()}
-    assert named["terminal_as_of"]["batch"] == last.terminal_as_of.timestamp()
-    assert named["terminal_as_of"]["online"] == (last.terminal_as_of - 10 * DAY).timestamp()
-    assert {row["transaction_id"] for row in listed.to_pylist()} == {last.transaction_id}
-    assert set(named) - {"terminal_as_of", "score"} == set(summary["by_feature"])
-
-
-def test_differences_are_listed_up_to_the_limit(
-    spark: SparkSession, folder: Path, decisions: list[Decision], tmp_path: Path
-) -> None:
-    """All are counted, the first are listed."""
-    made = [msgspec.structs.replace(each, features=with_feature(each, "night", 2)) for each in decisions[:40]]
-    summary, listed = reconcile(spark, LocalFiles(), request_of(folder, tmp_path, made, listed=7))
-    assert summary["by_feature"]["night"] == 40
-    first = sorted(each.transaction_id for each in made)[:7]
-    assert listed["transaction_id"].to_pylist() == first
 
 
 def test_a_model_that_is_not_there_is_a_users_mistake(
@@ -226,13 +205,20 @@ def test_a_model_of_other_features_is_a_users_mistake(
         reconcile(spark, LocalFiles(), request)
 
 
+@pytest.mark.slow  # it starts a Spark of its own
 def test_a_difference_makes_the_job_fail(folder: Path, decisions: list[Decision], tmp_path: Path) -> None:
-    """As a process: exit code 1, the difference as a line, the figures in the last one."""
-    last = decisions[-1]
-    made = [msgspec.structs.replace(last, features=with_feature(last, "r_mean", 1.0))]
+    """As a process: exit code 1, the first differences as lines, the figures in the last one."""
+    made = [
+        msgspec.structs.replace(each, features=with_feature(each, "r_mean", 1.0)) for each in decisions[-5:]
+    ]
     request = request_of(folder, tmp_path, made)
     options = {"transactions": request.transactions[0], "labels": request.labels[0]}
-    options |= {"decisions": request.decisions[0], "models": request.models, "output": request.output}
+    options |= {
+        "decisions": request.decisions[0],
+        "models": request.models,
+        "output": request.output,
+        "limit": "2",
+    }
     arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
     done = subprocess.run(
         [sys.executable, "-m", "spark_jobs.reconcile", *arguments],
@@ -244,5 +230,9 @@ def test_a_difference_makes_the_job_fail(folder: Path, decisions: list[Decision]
         check=False,
     )
     assert done.returncode == 1, done.stderr
-    assert f"transaction {last.transaction_id}: r_mean {made[0].features[-3]!r}" in done.stdout
-    assert json.loads(done.stdout.splitlines()[-1])["by_feature"] == {"r_mean": 1}
+    *told, figures = done.stdout.splitlines()
+    first = sorted(made, key=lambda each: each.transaction_id)[:2]
+    assert [line.rpartition(", from")[0] for line in told] == [
+        f"transaction {each.transaction_id}: r_mean {each.features[-3]!r}" for each in first
+    ]
+    assert json.loads(figures)["by_feature"] == {"r_mean": 5}

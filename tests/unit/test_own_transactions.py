@@ -1,0 +1,94 @@
+"""What a user's own columns are read as: times, ids, cents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from infra.contracts.errors import UserError
+from producers import own_transactions
+from producers.own_transactions import OwnTransactions
+
+BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
+ROWS = 200
+
+
+def own(tmp_path: Path, **changed: Sequence[object]) -> OwnTransactions:
+    """A Parquet file of usual columns, but for those given, whose values are repeated to its length."""
+    columns: dict[str, Sequence[object]] = {
+        "event_time": [BEGIN + timedelta(minutes=number) for number in range(ROWS)],
+        "card_id": [f"c{number % 5}" for number in range(ROWS)],
+        "terminal_id": ["t"],
+        "amount": [1.5],
+        "fraud": [number % 9 == 0 for number in range(ROWS)],
+        **changed,
+    }
+    table = pa.table({name: (list(values) * ROWS)[:ROWS] for name, values in columns.items()})
+    pq.write_table(table, tmp_path / "own.parquet")
+    return own_transactions.read(tmp_path / "own.parquet", {}, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("amount", "cents"),
+    [
+        ("1.005", 101),
+        (1.005, 101),
+        (0.125, 13),
+        ("1.00499999999", 100),
+        (5_000_000.0, 500_000_000),
+        ("1234567890.12", 123_456_789_012),
+        (1_234_567_890.12, 123_456_789_012),
+        (7, 700),
+        (" 1e2 ", 10_000),
+    ],
+)
+def test_amounts(tmp_path: Path, amount: object, cents: int) -> None:
+    """An amount is its decimal text, rounded half away from zero, however large it is."""
+    assert set(own(tmp_path, amount=[amount]).table["amount_cents"].to_pylist()) == {cents}
+
+
+def test_rounded_amounts_are_counted(tmp_path: Path) -> None:
+    """Only those amounts that had a part of a cent."""
+    notes = own(tmp_path, amount=["1.50", "1.500", "1.501", "2"]).notes
+    assert notes == ("own.parquet: 50 amounts rounded to whole cents",)
+
+
+@pytest.mark.parametrize("scale", [1, 1.0, 1_000])
+def test_times_as_numbers(tmp_path: Path, scale: float) -> None:
+    """Seconds, whole or not, or milliseconds since 1970; one absurd value spoils no other."""
+    times = [(int(BEGIN.timestamp()) + 60 * number) * scale for number in range(ROWS)]
+    times[7] = 10**15 * scale
+    found = own(tmp_path, event_time=times)
+    assert len(found.notes) == 1
+    assert "1 rows left out, no usable event_time: '1" in found.notes[0]
+    expected = [BEGIN + timedelta(minutes=number) for number in range(ROWS) if number != 7]
+    assert found.table["event_time"].to_pylist() == expected
+
+
+@pytest.mark.parametrize("text", ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S+00:00"])
+def test_times_as_texts(tmp_path: Path, text: str) -> None:
+    """ISO 8601, in UTC where no zone is given."""
+    times = [f"{BEGIN + timedelta(minutes=number):{text}}" for number in range(ROWS)]
+    assert own(tmp_path, event_time=times).table["event_time"][-1].as_py() == BEGIN + timedelta(minutes=199)
+
+
+@pytest.mark.parametrize(
+    ("value", "name"), [(17.0, "17"), ("17.0", "17"), ("10.0.0.0", "10.0.0.0"), (17, "17")]
+)
+def test_ids(tmp_path: Path, value: object, name: str) -> None:
+    """A number's id has no decimals; a text stays as it is."""
+    assert set(own(tmp_path, card_id=[value]).table["card_id"].to_pylist()) == {name}
+
+
+def test_a_gap_that_the_streams_refuse(tmp_path: Path) -> None:
+    """A live part with a month of nothing in it is refused, with where that is; in the history it may be."""
+    times = [BEGIN + timedelta(minutes=number, days=40 * (number >= 150)) for number in range(ROWS)]
+    with pytest.raises(UserError, match=r"more than 31 days before 2024-02-10 02:30"):
+        own(tmp_path, event_time=times)
+    earlier = [BEGIN + timedelta(minutes=number, days=40 * (number >= 50)) for number in range(ROWS)]
+    assert len(own(tmp_path, event_time=earlier).table) == ROWS
