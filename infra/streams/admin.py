@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import kafka.errors
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 from kafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
     GroupIdNotFoundError,
+    NoError,
     NotCoordinatorError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
@@ -192,8 +194,14 @@ class StreamAdmin:
     def delete_groups(self, groups: Iterable[str]) -> None:
         """Forget groups and their committed offsets; absent ones are no error."""
         for group in groups:
-            with contextlib.suppress(GroupIdNotFoundError):
-                self._admin.delete_groups([group])
+            COORDINATED(self._delete_group, group)
+
+    def _delete_group(self, group: str) -> None:
+        """Delete one; Kafka's client gives errors by name here instead of raising them."""
+        result = self._admin.delete_groups([group])[group]
+        kind = getattr(kafka.errors, str(result), None)
+        if kind is not None and kind not in (NoError, GroupIdNotFoundError):
+            raise kind(f"group {group} can't be deleted")
 
     def _offsets(self, shards: Sequence[Shard], spec: Any) -> dict[Shard, int]:
         wanted = {TopicPartition(*shard): spec for shard in shards}

@@ -24,6 +24,8 @@ from infra.streams.errors import FencedError, TransactionFailedError
 from infra.streams.producer import DELIVER_WITHIN_MS, DURABLE, close_producer, shard_count
 from infra.streams.records import Shard, shard_number
 
+LINGER_MS = 1_000
+"""Until the commit, in effect, which sends what is left: each early batch would wake the client's thread."""
 FENCED = (
     CommitFailedError,
     FencedInstanceIdError,
@@ -60,7 +62,7 @@ class TransactionalProducer:
                 request_timeout_ms=self._timeout_ms // 2,
                 max_block_ms=self._timeout_ms,
                 retry_backoff_ms=RETRY_MS,
-                linger_ms=5,
+                linger_ms=LINGER_MS,
                 batch_size=1 << 16,
                 **DURABLE,
             )

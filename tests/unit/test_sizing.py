@@ -60,7 +60,8 @@ def test_a_request_that_can_not_fit_names_the_count_that_can() -> None:
         plan(cluster(20), 2, 6_100)
     assert str(caught.value) == (
         "21 nodes need 18,127 MB and 6,100 MB are free: at most 5 CORE + TASK nodes fit; "
-        "lower InstanceCount (make: CORE=, TASK=), or free memory (MILLSTREAM_MEMORY_MB sets how much nodes may use)"
+        "lower InstanceCount (make: CORE=, TASK=), "
+        "or free memory (MILLSTREAM_MEMORY_MB sets how much nodes may use)"
     )
     assert plan(cluster(5), 2, 6_100).total_mb <= 6_100
     with pytest.raises(UserError, match="at most 5"):
