@@ -71,8 +71,8 @@ def thresholds(tested: pd.DataFrame) -> dict[str, float]:
     Review where the F2 measure is highest, as a fraud that is missed costs more than a look at a card,
     but not more than MOST_ACTED_ON of the transactions, as a weak model would. Block from the lowest
     score on from which BLOCK_PRECISION of what is blocked is fraud; where none reaches that, nothing is
-    blocked. On the simulator's validation folds more than 80 % of what is reviewed or blocked is fraud, about 45
-    cards of 5,000 a day, with 74 % of all frauds among them.
+    blocked. On the simulator's validation folds more than 80 % of what is reviewed or blocked is fraud,
+    about 45 cards of 5,000 a day, with 74 % of all frauds among them.
     """
     precision, recall, scores = curve(tested)
     weight = MISS_AGAINST_LOOK**2

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from infra.local.servers import down
+from infra.metrics import read_all
 from infra.settings import ROOT, Settings
 from infra.supervisor import MARK
 from producers import simulator
@@ -24,6 +25,7 @@ from producers.simulator import World
 from tests.conftest import settings_of
 
 WITHIN_S = 280.0
+ENOUGH = 300
 DAYS = 70
 WORLD = World(customers=250, terminals=400, radius=12.0)
 HEADER = ("card1", "addr1", "TransactionAmt", "TransactionDT", "isFraud")
@@ -118,7 +120,6 @@ def test_a_second_run_goes_on(home: Settings, transactions: Path) -> None:
         env=home.environment(), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     wait_for_producer(home, child)
-    time.sleep(2)
     child.send_signal(signal.SIGINT)
     output, errors = child.communicate(timeout=WITHIN_S)
     report = figures(home, subprocess.CompletedProcess(child.args, child.returncode, output, errors))
@@ -194,9 +195,12 @@ def processes(settings: Settings, child: subprocess.Popen[str], module: str) -> 
 
 
 def wait_for_producer(settings: Settings, child: subprocess.Popen[str]) -> None:
-    """Wait until the story plays."""
+    """Wait until the story has played some hundred transactions."""
     deadline = time.monotonic() + WITHIN_S
-    while not processes(settings, child, "transactions"):
+    while not (
+        processes(settings, child, "transactions")
+        and read_all(settings.home).total("records_put_total") > ENOUGH
+    ):
         assert child.poll() is None, child.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.2)
