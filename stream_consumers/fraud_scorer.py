@@ -33,6 +33,8 @@ from stream_consumers.watch import Watch
 from stream_consumers.worker import Relay, consume
 
 POLL_S, MOST_RECORDS = 0.005, 500
+GATHER_BYTES, GATHER_S = 8_000, 0.01
+"""Some sixty transactions, or what came within 10 ms: half as many fetches for a few milliseconds."""
 MODELS_EVERY_S, TABLES_EVERY_S = 3.0, 1.0
 
 
@@ -149,6 +151,8 @@ def consumer_of(scoring: Scoring, relay: Relay, shards: int) -> StreamConsumer:
         client_id=scoring.name,
         session_timeout_s=scoring.timeout_s,
         listener=relay,
+        gather_bytes=GATHER_BYTES,
+        gather_s=GATHER_S,
     )
     found = len(consumer.shards(stream))
     if found != shards:

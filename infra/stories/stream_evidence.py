@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 from infra.progress import Update
 from infra.stories.stream_proof import Ids
 from infra.streams.consumer import StreamConsumer
+from infra.streams.limits import ShardUse
 from infra.streams.records import Record, Shard
 
 Ranges = Mapping[Shard, tuple[int, int]]
@@ -30,10 +32,16 @@ class Sent(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class SentTransactions:
-    """The good transactions of a run: ids as they were read, and their event times (seconds since 1970)."""
+    """The good transactions of a run: ids as they were read, and their event times (seconds since 1970).
+
+    `use` is what was put into each shard, bad records too, by the shards themselves; `put_s` is the time
+    from the first put to the last, in seconds.
+    """
 
     ids: Ids
     times: Ids
+    use: Mapping[int, ShardUse]
+    put_s: float
 
     @property
     def first(self) -> datetime | None:
@@ -61,13 +69,42 @@ def sent_transactions(
     """The transactions in these ranges, but for the bad ones."""
     decode = msgspec.json.Decoder(Sent).decode
     ids, times = array("q"), array("q")
+    use = {shard.number: ShardUse() for shard in sorted(ranges)}
+    puts = Puts(use)
     for record in _records(servers, ranges, update):
+        puts.count(record)
         if bad and (record.shard.stream, record.shard.number, record.offset) in bad:
             continue
         sent = decode(record.value or b"")
         ids.append(sent.transaction_id)
         times.append(int(sent.event_time.timestamp()))
-    return SentTransactions(np.array(ids, dtype=np.int64), np.array(times, dtype=np.int64))
+    columns = [np.array(column, dtype=np.int64) for column in (ids, times)]
+    return SentTransactions(columns[0], columns[1], use, puts.seconds)
+
+
+class Puts:
+    """Counts records into the use of their shards, by the times at which they were put."""
+
+    def __init__(self, use: Mapping[int, ShardUse]) -> None:
+        self._use = use
+        self._in_second: Counter[tuple[int, int]] = Counter()
+        self._first, self._last = 2**62, 0
+
+    def count(self, record: Record) -> None:
+        """Count one."""
+        number, second = record.shard.number, record.timestamp_ms // 1000
+        use = self._use[number]
+        use.records += 1
+        use.bytes += len(record.key or b"") + len(record.value or b"")
+        self._in_second[number, second] += 1
+        use.peak_records_per_s = max(use.peak_records_per_s, self._in_second[number, second])
+        self._first = min(self._first, record.timestamp_ms)
+        self._last = max(self._last, record.timestamp_ms)
+
+    @property
+    def seconds(self) -> float:
+        """From the first put to the last."""
+        return max(0, self._last - self._first) / 1000
 
 
 def _records(servers: str, ranges: Ranges, update: Update) -> Iterator[Record]:

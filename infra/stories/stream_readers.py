@@ -19,6 +19,7 @@ from infra.streams.consumer import StreamConsumer
 from infra.streams.records import Record, Shard
 
 POLL_S, MOST_RECORDS = 0.2, 2_000
+GATHER_BYTES, GATHER_S = 32_000, 0.01
 PAUSE_S = 0.004
 """Between polls: records that came meanwhile are read together, which costs a quarter of the CPU."""
 
@@ -40,7 +41,14 @@ class Readers:
 
     def __init__(self, servers: str, data_set: DataSet) -> None:
         self._decisions, self._alerts = data_set.stream("decisions"), data_set.stream("alerts")
-        self._consumer = StreamConsumer(servers, streams=[], group=None, client_id="stream-demo-reader")
+        self._consumer = StreamConsumer(
+            servers,
+            streams=[],
+            group=None,
+            client_id="stream-demo-reader",
+            gather_bytes=GATHER_BYTES,
+            gather_s=GATHER_S,
+        )
         shards = [*self._consumer.shards(self._decisions), *self._consumer.shards(self._alerts)]
         self._consumer.assign(shards)
         for shard, offset in self._consumer.end_offsets(shards).items():

@@ -130,20 +130,20 @@ def figures_of(
         "frauds_due": len(due.frauds),
         "model": _model(newest_model(store, data_set)),
         "rate_asked": plan.rate,
-        "rate_per_s": sent_by.get("rate_per_s", 0.0),
+        "rate_per_s": round(proof.sent / sent.put_s, 1) if sent.put_s else float(proof.sent),
         "latency_ms": latency_figures(readers.latency_ms),
         "time_to_alert_ms": {"p50": alert_ms["p50"], "p99": alert_ms["p99"]},
         "archive_lag_s": _rounded(played.samples.archive_lag_s),
-        "throttled": sent_by.get("throttled", 0),
+        "throttled": max(sent_by.get("throttled", 0), played.samples.throttled),
         "refused": sent_by.get("refused", 0),
         "shards": [
             {
-                "id": shard["id"],
-                "records": shard["records"],
-                "bytes": shard["bytes"],
-                "peak_records_per_s": shard["peak_records_per_s"],
+                "id": number,
+                "records": use.records,
+                "bytes": use.bytes,
+                "peak_records_per_s": use.peak_records_per_s,
             }
-            for shard in sent_by.get("shards", [])
+            for number, use in sent.use.items()
         ],
         "shards_needed": sent_by.get("shards_needed"),
         "data_set": data_set.id or "default",
@@ -164,7 +164,7 @@ def figures_of(
         "seconds": {
             "setup": seconds.get("setup", 0.0),
             "data": seconds.get("data", 0.0),
-            "play": sent_by.get("seconds", 0.0),
+            "play": sent.put_s,
             "drain": seconds.get("drain", 0.0),
             "total": round(datetime.now(UTC).timestamp() - circumstances.began, 2),
         },

@@ -117,6 +117,11 @@ class Samples:
         return p50, p99
 
     @property
+    def throttled(self) -> int:
+        """Puts held back so far, of all producers that played."""
+        return int(self.samples[-1].throttled) if self.samples else 0
+
+    @property
     def archive_lag_s(self) -> float | None:
         """The greatest archive lag seen."""
         return max((sample.archive_lag_s for sample in self.samples), default=None)

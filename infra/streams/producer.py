@@ -12,6 +12,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from infra.contracts.errors import UserError
+from infra.streams.appending import Appender
 from infra.streams.brokers import CONNECT_MS, connecting
 from infra.streams.errors import (
     InvalidArgumentException,
@@ -65,6 +66,7 @@ class StreamProducer:
                 delivery_timeout_ms=DELIVER_WITHIN_MS,
                 **DURABLE,
             )
+        self._appender = Appender(self._producer)
 
     def shard_of(self, stream: str, key: str) -> Shard:
         """The shard that records with this partition key go to."""
@@ -98,7 +100,7 @@ class StreamProducer:
         if wait_s:
             raise ProvisionedThroughputExceededException(f"shard {number} of {stream} is full", wait_s)
         try:
-            future = self._producer.send(stream, value, encoded, list(headers) if headers else None, number)
+            future = self._appender.append(Shard(stream, number), encoded, value, list(headers))
         except KafkaError as error:
             raise PutFailedError(f"{stream}: {error}") from error
         pending.append(future)

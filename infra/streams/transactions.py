@@ -19,6 +19,7 @@ from kafka.errors import (
 )
 from kafka.structs import OffsetAndMetadata
 
+from infra.streams.appending import Appender
 from infra.streams.brokers import CONNECT_MS, connecting
 from infra.streams.errors import FencedError, TransactionFailedError
 from infra.streams.producer import DELIVER_WITHIN_MS, DURABLE, close_producer, shard_count
@@ -67,6 +68,7 @@ class TransactionalProducer:
                 **DURABLE,
             )
         self._manager = self._producer._transaction_manager
+        self._appender = Appender(self._producer)
         try:
             with self._told():
                 self._producer.init_transactions()
@@ -77,6 +79,7 @@ class TransactionalProducer:
     def begin(self) -> None:
         """Begin a transaction."""
         self._failures.clear()
+        self._appender.begin()
         with self._told():
             self._producer.begin_transaction()
 
@@ -90,10 +93,11 @@ class TransactionalProducer:
     ) -> None:
         """Add a record, to the shard of its key unless one is given. Raises UserError for no such stream."""
         encoded = key.encode() if isinstance(key, str) else key
+        shards = self._shards.get(stream) or self.shards(stream)
         if shard is None:
-            shard = shard_number(encoded or b"", self._shards.get(stream) or self.shards(stream))
+            shard = shard_number(encoded or b"", shards)
         try:
-            future = self._producer.send(stream, value, encoded, list(headers), shard)
+            future = self._appender.append(Shard(stream, shard), encoded, value, list(headers))
         except KafkaError as error:
             raise self._known(error) from error
         future.add_errback(self._failures.append)
