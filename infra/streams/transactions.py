@@ -51,7 +51,7 @@ class TransactionalProducer:
         """`timeout_s` is how long an abandoned transaction may hold readers up."""
         self._timeout_ms = round(timeout_s * 1000)
         self._shards: dict[str, int] = {}
-        self._failures: list[BaseException] = []
+        self._failures: list[KafkaError] = []
         with connecting(servers):
             self._producer = KafkaProducer(
                 bootstrap_timeout_ms=CONNECT_MS,
@@ -125,7 +125,7 @@ class TransactionalProducer:
             # The client would commit without a record that it gave up.
             self._producer.flush(timeout=self._timeout_ms / 1000)
             if self._failures:
-                raise self._known(KafkaError(f"a record was not written: {self._failures[0]}"))
+                raise self._known(self._failures[0])
             self._wait(self._manager.begin_commit())
 
     def abort(self) -> None:
