@@ -31,6 +31,8 @@ WORLD = World(customers=250, terminals=400, radius=12.0)
 HEADER = ("card1", "addr1", "TransactionAmt", "TransactionDT", "isFraud")
 COLUMNS = "card_id=card1,terminal_id=addr1,amount=TransactionAmt,event_time=TransactionDT,fraud=isFraud"
 
+pytestmark = pytest.mark.timeout(900)  # a model is trained on the way
+
 
 @pytest.fixture(scope="module")
 def transactions(tmp_path_factory: pytest.TempPathFactory) -> Path:
