@@ -97,6 +97,7 @@ def configure_logging(level: int = logging.INFO) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries end in an error or are no news
     logging.getLogger("kafka").setLevel(logging.WARNING)  # it tells of every connection and metadata answer
+    logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)  # and of every pause on a busy machine
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

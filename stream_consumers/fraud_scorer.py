@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ from stream_consumers.worker import Relay, consume
 POLL_S, MOST_RECORDS = 0.005, 500
 GATHER_BYTES, GATHER_S = 8_000, 0.01
 """Some sixty transactions, or what came within 10 ms: half as many fetches for a few milliseconds."""
+SWITCH_S = 0.0005
+"""A commit is half a dozen answers from the broker, each handled in the client's thread: with Python's 5 ms
+the loop would keep it waiting that long for every one."""
 MODELS_EVERY_S, TABLES_EVERY_S = 3.0, 1.0
 
 
@@ -60,6 +64,7 @@ class Scoring:
 
 def run(scoring: Scoring) -> None:
     """Score until SIGTERM or Ctrl-C."""
+    sys.setswitchinterval(SWITCH_S)
     store = open_store(scoring.settings)
     manifest = manifest_of(scoring.data_set, store)
     metrics = Metrics(f"scorer-{scoring.slot}")
