@@ -139,6 +139,10 @@ def _say(console: Console, data_set: DataSet, summary: dict[str, Any], seconds: 
         f"{count(summary['scores_that_differ'])} differ by more than 1e-6"
         + ("" if apart is None else f"; at most {apart:.1e} apart"),
     )
+    if summary["tables_that_differ"]:
+        table.add_row(
+            "tables", f"{count(summary['tables_that_differ'])} used another as-of time than they should"
+        )
     if summary["not_archived"]:
         table.add_row("archive", f"{count(summary['not_archived'])} decided, but not in the archive")
     table.add_row("models", ", ".join(summary["models"]) or "none")
