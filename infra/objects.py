@@ -178,3 +178,15 @@ class ObjectStore:
         if error.code in REFUSALS:
             raise UserError(f"{self.endpoint} refused the access key ({error.code})") from error
         raise error
+
+
+def open_bucket(settings: Settings) -> ObjectStore:
+    """The S3 server that the settings give. Raises UserError if it does not answer or lacks the bucket."""
+    store = ObjectStore(settings)
+    try:
+        found = store.check(settings.bucket)
+    except StoreUnavailableError as error:
+        raise UserError(f"{error}; is AWS_ENDPOINT_URL_S3 right and the server up?") from error
+    if not found:
+        raise UserError(f"there is no bucket {settings.bucket!r} at {settings.s3_endpoint}; create it first")
+    return store

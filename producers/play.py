@@ -7,7 +7,7 @@ import io
 import queue
 import threading
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -15,10 +15,9 @@ import pyarrow.parquet as pq
 
 from infra.contracts.datasets import LABEL_DELAY, DataSet, day_object
 from infra.contracts.events import Label, Transaction, encode
+from infra.contracts.features import EPOCH, microseconds
 from infra.objects import ObjectStore
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 DAYS_AHEAD = 2
 
 
@@ -34,13 +33,13 @@ class Put(NamedTuple):
 def transactions(store: ObjectStore, data_set: DataSet, live_from: datetime, after: int) -> Iterator[Put]:
     """The live transactions with ids above `after`, in order."""
     for table in _days(store, data_set.source("transactions"), live_from.date(), after):
-        yield from _transactions(table, _micros(live_from), after)
+        yield from _transactions(table, microseconds(live_from), after)
 
 
 def labels(store: ObjectStore, data_set: DataSet, live_from: datetime, after: int) -> Iterator[Put]:
     """The labels that become known in the live part, of ids above `after`, in order of that."""
     for table in _days(store, data_set.source("labels"), (live_from - LABEL_DELAY).date(), after):
-        yield from _labels(table, _micros(live_from), after)
+        yield from _labels(table, microseconds(live_from), after)
 
 
 def ahead(puts: Iterator[Put]) -> Iterator[Put]:
@@ -144,7 +143,3 @@ def _columns(table: pa.Table, *names: str) -> Iterator[Any]:
 def time_of(micros: int) -> datetime:
     """The time (UTC) of microseconds since 1970."""
     return EPOCH + timedelta(microseconds=micros)
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - EPOCH) // MICROSECOND

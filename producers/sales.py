@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from infra.contracts.errors import UserError
-from infra.objects import ObjectStore, StoreUnavailableError
+from infra.objects import ObjectStore, open_bucket
 from infra.process import run_command
 from infra.progress import progress
 from infra.settings import Settings
@@ -158,14 +158,7 @@ def open_store(settings: Settings) -> ObjectStore:
     """The S3 server of the settings. Raises UserError if there is none, or not with the bucket."""
     if not settings.s3_endpoint:
         raise UserError("no S3 server is given: use `make batch-job`, or set AWS_ENDPOINT_URL_S3")
-    store = ObjectStore(settings)
-    try:
-        found = store.check(settings.bucket)
-    except StoreUnavailableError as error:
-        raise UserError(f"{error}; is AWS_ENDPOINT_URL_S3 right and the server up?") from error
-    if not found:
-        raise UserError(f"there is no bucket {settings.bucket!r} at {settings.s3_endpoint}; create it first")
-    return store
+    return open_bucket(settings)
 
 
 @click.command()

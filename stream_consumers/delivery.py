@@ -19,7 +19,7 @@ from infra.contracts.delivery import DeclaredDelivery, declared_deliveries
 from infra.contracts.errors import UserError
 from infra.contracts.validity import TIMED
 from infra.metrics import Metrics
-from infra.objects import ObjectStore, StoreUnavailableError
+from infra.objects import ObjectStore, open_bucket
 from infra.process import run_command, stop_on_signals
 from infra.provision import SHARED
 from infra.settings import ROOT, Settings
@@ -212,13 +212,7 @@ def open_store(settings: Settings) -> ObjectStore:
     """The S3 server of the settings. Raises UserError if it is not there, or unfit for delivery."""
     if not settings.s3_endpoint or not settings.kafka_servers:
         raise UserError("no servers are given: set AWS_ENDPOINT_URL_S3 and KAFKA_BOOTSTRAP_SERVERS")
-    store = ObjectStore(settings)
-    try:
-        found = store.check(settings.bucket)
-    except StoreUnavailableError as error:
-        raise UserError(f"{error}; is AWS_ENDPOINT_URL_S3 right and the server up?") from error
-    if not found:
-        raise UserError(f"there is no bucket {settings.bucket!r} at {settings.s3_endpoint}; create it first")
+    store = open_bucket(settings)
     check_store(store, settings.bucket)
     return store
 

@@ -15,7 +15,7 @@ import click
 from infra.contracts.datasets import SCORERS, DataSet, Manifest, read_manifest
 from infra.contracts.errors import UserError
 from infra.metrics import METRICS, Metrics
-from infra.objects import ObjectStore, StoreUnavailableError
+from infra.objects import ObjectStore, open_bucket
 from infra.process import run_command, stop_on_signals
 from infra.settings import Settings
 from infra.streams.consumer import StreamConsumer
@@ -202,14 +202,7 @@ def open_store(settings: Settings) -> ObjectStore:
             "no servers are given: use `make stream-demo`, "
             "or set AWS_ENDPOINT_URL_S3 and KAFKA_BOOTSTRAP_SERVERS"
         )
-    store = ObjectStore(settings)
-    try:
-        found = store.check(settings.bucket)
-    except StoreUnavailableError as error:
-        raise UserError(f"{error}; is AWS_ENDPOINT_URL_S3 right and the server up?") from error
-    if not found:
-        raise UserError(f"there is no bucket {settings.bucket!r} at {settings.s3_endpoint}; create it first")
-    return store
+    return open_bucket(settings)
 
 
 def utc_now() -> datetime:

@@ -13,7 +13,7 @@ import onnxruntime
 
 from infra.contracts.datasets import DataSet
 from infra.contracts.events import Action
-from infra.contracts.features import EPOCH, FEATURE_LIST, FEATURES
+from infra.contracts.features import FEATURE_LIST, FEATURES, microseconds
 from infra.objects import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Model:
     def __init__(self, card: ModelCard, onnx: bytes) -> None:
         """Raises UnfitModelError unless `onnx` is the model that the card was written for."""
         self.card, self.version = card, card.version
-        self.in_force_us = (card.in_force_from - EPOCH) // MICROSECOND
+        self.in_force_us = microseconds(card.in_force_from)
         self.step_us = card.terminal_step_s * 1_000_000
         self.reference = np.asarray(card.reference, dtype=np.float32)
         if hashlib.sha256(onnx).hexdigest() != card.sha256:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from infra.contracts.errors import PoisonRecordError
 from infra.contracts.events import Transaction
-from infra.contracts.features import EPOCH, online
+from infra.contracts.features import microseconds, online
 from infra.contracts.validity import check_time, read_event
 from infra.streams.records import Record
 from stream_consumers.models import Model
@@ -73,7 +73,7 @@ class Taker:
                 taken.bad.append(Bad(record, str(error)))
                 state.offset = record.offset + 1
                 continue
-            time_us = micros(transaction.event_time)
+            time_us = microseconds(transaction.event_time)
             model, table = self._look_up(time_us)
             if model is not None and table is None:
                 taken.waits_for = time_us
@@ -94,7 +94,7 @@ class Taker:
             except PoisonRecordError:
                 state.offset = record.offset + 1  # it is in the dead letters
                 continue
-            time_us = micros(transaction.event_time)
+            time_us = microseconds(transaction.event_time)
             card = state.card(transaction.card_id)
             card.add(time_us, transaction.transaction_id, transaction.amount_cents)
             _advance(state, record, transaction)
@@ -114,12 +114,6 @@ class Taker:
         transaction = read_event(Transaction, record)
         check_time(transaction.event_time, state.newest or self._live_from)
         return transaction
-
-
-def micros(time: datetime) -> int:
-    """Microseconds since 1970."""
-    since = time - EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def _advance(state: ShardState, record: Record, transaction: Transaction) -> None:

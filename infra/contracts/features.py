@@ -222,7 +222,8 @@ def online(event_time_us: int, amount_cents: int, card: CardView, terminal: Term
 
 def microseconds(time: datetime) -> int:
     """A time as whole microseconds since 1970 (UTC)."""
-    return (time - EPOCH) // timedelta(microseconds=1)
+    since = time - EPOCH  # three attributes cost half of what a division of timedeltas does
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def as_of(event_time: datetime, step_s: int) -> datetime:

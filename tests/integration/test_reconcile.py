@@ -22,7 +22,7 @@ from pyspark.sql import SparkSession
 
 from infra.contracts.errors import UserError
 from infra.contracts.events import Decision, Label, Transaction, arrow_schema, decoder, encode
-from infra.contracts.features import EPOCH, FEATURE_LIST, FEATURES
+from infra.contracts.features import EPOCH, FEATURE_LIST, FEATURES, microseconds
 from infra.files import LocalFiles
 from infra.settings import ROOT
 from infra.streams.records import Record, Shard
@@ -34,7 +34,7 @@ from spark_jobs.terminal_tables import as_of_times
 from stream_consumers.models import Model, ModelCard, Thresholds
 from stream_consumers.scoring import answers
 from stream_consumers.shard_state import ShardState
-from stream_consumers.taking import Taker, micros
+from stream_consumers.taking import Taker
 from stream_consumers.terminal_tables import TerminalTable
 from tests.fraud_cases import DAY, archive_of, begin, local_spark, write_archive
 from tests.scorer_cases import linear_model
@@ -88,14 +88,16 @@ def decisions(spark: SparkSession, small: tuple[pa.Table, pa.Table], folder: Pat
     places = [f"file://{folder}/transactions/"], [f"file://{folder}/labels/"]
     archive = read_events(spark, Transaction, places[0]), read_events(spark, Label, places[1])
     known = {
-        micros(time): TerminalTable(time, pq.read_table(io.BytesIO(body)))
+        microseconds(time): TerminalTable(time, pq.read_table(io.BytesIO(body)))
         for time, body in tables(*archive, as_of_times(LIVE_FROM, UNTIL, STEP_S))
     }
     limits = Thresholds(review=0.6, block=0.8)
     sha256, reference = hashlib.sha256(ONNX).hexdigest(), (0.0,) * len(FEATURES)
     model = Model(ModelCard(VERSION, FEATURE_LIST, IN_FORCE, STEP_S, limits, reference, sha256), ONNX)
     taker = Taker(
-        lambda time: model if time >= micros(IN_FORCE) else None, lambda time, _step: known[time], LIVE_FROM
+        lambda time: model if time >= microseconds(IN_FORCE) else None,
+        lambda time, _step: known[time],
+        LIVE_FROM,
     )
     history, live = ShardState(0), []
     for number, row in enumerate(small[0].to_pylist()):

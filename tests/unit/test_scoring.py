@@ -12,14 +12,14 @@ import pytest
 from msgspec import structs
 
 from infra.contracts.events import Alert, Decision, Transaction, decoder, encode
-from infra.contracts.features import FEATURE_LIST, FEATURES
+from infra.contracts.features import FEATURE_LIST, FEATURES, microseconds
 from infra.streams.records import Record, Shard
 from stream_consumers import shard_state
 from stream_consumers.models import Model, ModelCard, Thresholds, UnfitModelError
 from stream_consumers.reasons import words
 from stream_consumers.scoring import NO_MODEL, answers
 from stream_consumers.shard_state import ShardState
-from stream_consumers.taking import Row, Taker, micros
+from stream_consumers.taking import Row, Taker
 from stream_consumers.terminal_tables import COLUMNS, TerminalTable
 from tests import scorer_cases as cases
 
@@ -57,7 +57,7 @@ def table(as_of: datetime) -> TerminalTable:
 
 def taker(models: Sequence[Model] = (), tables: Iterable[datetime] | None = None) -> Taker:
     """A taker with these models, newest first, and the tables of these times (None: of all)."""
-    there = None if tables is None else {micros(time): table(time) for time in tables}
+    there = None if tables is None else {microseconds(time): table(time) for time in tables}
 
     def find(as_of_us: int, step_us: int) -> TerminalTable | None:
         assert as_of_us % step_us == 0
@@ -136,7 +136,7 @@ def test_a_missing_table_stops_a_shard_where_it_is() -> None:
     whole = taker([model()]).take(ShardState(0), records(rows))
     state = ShardState(0)
     first = taker([model()], [cases.LIVE_FROM]).take(state, records(rows))
-    assert first.waits_for == micros(rows[len(first.rows)].event_time)
+    assert first.waits_for == microseconds(rows[len(first.rows)].event_time)
     assert state.offset == len(first.rows) == sum(r.event_time < cases.LIVE_FROM + cases.DAY for r in rows)
     rest = taker([model()]).take(state, records(rows)[state.offset :])
     assert features([*first.rows, *rest.rows]) == features(whole.rows)
