@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from infra.settings import Settings
 
-HOST = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 ASK_S = 0.5
 Health = Callable[[], str | None]
 """What is wrong with the process now, in one line; None when all is well."""
@@ -100,14 +101,15 @@ class Metrics:
 
     @contextmanager
     def serve(self, settings: Settings, health: Health) -> Iterator[str]:
-        """Serve /metrics and /healthz on a free loopback port for the block; yields the address.
+        """Serve /metrics and /healthz where the settings say for the block; yields the address.
 
         /healthz is 200 `ok`, or 503 with what `health` says. The address is noted in a file of
         `noted(settings.home)`'s folder, which is removed at the end.
         """
-        server = ThreadingHTTPServer((HOST, 0), _handler(self, health))
+        server = ThreadingHTTPServer((settings.listen, settings.metrics_port), _handler(self, health))
         server.daemon_threads = True
-        address = f"http://{HOST}:{server.server_address[1]}"
+        host = LOOPBACK if settings.listen == LOOPBACK else socket.gethostname()
+        address = f"http://{host}:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
         thread.start()
         note = _note(settings.home, self.process, address)
@@ -173,14 +175,18 @@ def read_all(home: Path) -> Samples:
 
 
 def noted(home: Path) -> dict[str, str]:
-    """The address of each process that serves metrics now, by process name; a dead one's is left out."""
+    """The address of each process that serves metrics now, by process name; a dead one's is left out.
+
+    Whether a process in another container lives can't be seen from here: its address is given.
+    """
     found = {}
     for path in sorted(_folder(home).glob("*.json")):
         try:
             note = json.loads(path.read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             continue  # ended, or still being written
-        if Path(f"/proc/{note['pid']}").exists() or not Path("/proc").exists():
+        elsewhere = note["host"] != socket.gethostname() or not Path("/proc").exists()
+        if elsewhere or Path(f"/proc/{note['pid']}").exists():
             found[note["process"]] = note["address"]
     return found
 
@@ -201,7 +207,8 @@ def _folder(home: Path) -> Path:
 def _note(home: Path, process: str, address: str) -> Path:
     path = _folder(home) / f"{process}-{os.getpid()}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"process": process, "pid": os.getpid(), "address": address}))
+    note = {"process": process, "host": socket.gethostname(), "pid": os.getpid(), "address": address}
+    path.write_text(json.dumps(note))
     return path
 
 

@@ -56,6 +56,25 @@ class Settings:
         "MILLSTREAM_WEBHOOK_SECRET", "", "what posted alerts are signed with", secret=True
     )
 
+    warehouse: str = _setting(
+        "MILLSTREAM_WAREHOUSE",
+        "",
+        "a PostgreSQL warehouse, postgresql://user@host:port/database; empty: a DuckDB file",
+    )
+    warehouse_password: str = _setting(
+        "MILLSTREAM_WAREHOUSE_PASSWORD", "", "the password of that user", secret=True
+    )
+    listen: str = _setting(
+        "MILLSTREAM_LISTEN", "127.0.0.1", "the address that metrics and the console listen on"
+    )
+    metrics_port: int = _setting(
+        "MILLSTREAM_METRICS_PORT", "0", "the port that a process serves its metrics on; 0: a free one"
+    )
+    console_port: int = _setting("MILLSTREAM_CONSOLE_PORT", "8600", "the port of the console's page")
+    console_token: str = _setting(
+        "MILLSTREAM_CONSOLE_TOKEN", "", "what opens the console; empty: generated at first start", secret=True
+    )
+
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """Read every setting. Raises UserError for a value of the wrong kind or an unreadable file."""
