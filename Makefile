@@ -91,6 +91,8 @@ lock: .venv/packages.ready ## Resolve requirements.lock and jars.lock anew
 	@$(VENV_PYTHON) -m venv .millstream/lock && .millstream/lock/bin/python -m pip install --quiet uv
 	@.millstream/lock/bin/uv pip compile pyproject.toml --group dev --group build --universal \
 	  --python-version 3.11 --generate-hashes --no-header --quiet -o requirements.lock
+	@.millstream/lock/bin/uv pip compile pyproject.toml --group build --constraint requirements.lock --universal \
+	  --python-version 3.11 --generate-hashes --no-header --quiet -o infra/docker/requirements.lock
 	@$(VENV_PYTHON) -m infra.local.lock
 
 clean: ## Remove caches and .venv; data under .millstream stays

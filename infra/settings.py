@@ -36,6 +36,16 @@ class Settings:
         "0",
         "memory that the nodes of clusters may use together; 0: what the machine has free, less a reserve",
     )
+    nodes: str = _setting(
+        "MILLSTREAM_NODES",
+        "",
+        "hosts where node agents run, with commas, the master's first; empty: nodes are processes here",
+    )
+    standing: int = _setting(
+        "MILLSTREAM_STANDING",
+        "0",
+        "1 where consumers and a cluster stand already, as in Compose: stories use them and start none",
+    )
     bucket: str = _setting("MILLSTREAM_BUCKET", "lake", "the S3 bucket of all data and logs")
     s3_endpoint: str = _setting(
         "AWS_ENDPOINT_URL_S3", "", "an S3 server to use; empty: the embedded one, started when needed"

@@ -41,18 +41,23 @@ class Clusters:
 
     def run_job_flow(self, **request: Any) -> dict[str, Any]:
         """Create a cluster and return its id at once; it comes up in a process of its own."""
+        journal = self.create(**request)
+        self._start_manager(journal)
+        return {"JobFlowId": journal.folder.name}
+
+    def create(self, **request: Any) -> Journal:
+        """Record a cluster, which a manager shall bring up: the journal's folder is named by its id."""
         parse(request)  # a request of the wrong shape is refused before its files are looked for
         request = _with_scripts_found(request, Path.cwd())
         parsed, sizing = self.check_request(request)
         if not self._settings.s3_endpoint:
             raise UserError("a cluster needs an S3 server: run `make up`, or set AWS_ENDPOINT_URL_S3")
-        cluster = new_cluster(parsed, request, sizing, time.time())
+        cluster = new_cluster(parsed, request, sizing, time.time(), hosts(self._settings))
         journal = Journal(self._settings.home / "clusters" / cluster.id)
         journal.folder.mkdir(parents=True, mode=0o700)
         journal.request_file.write_text(json.dumps(request, indent=2))
         journal.write(cluster)
-        self._start_manager(journal)
-        return {"JobFlowId": cluster.id}
+        return journal
 
     def check_request(self, request: dict[str, Any]) -> tuple[ClusterRequest, Sizing]:
         """What run_job_flow would make of a request on this machine now, without starting anything."""
@@ -145,8 +150,18 @@ class Clusters:
                 time.sleep(0.1)  # it is starting, or ending: the next look at it says which
 
 
-def new_cluster(request: ClusterRequest, raw: dict[str, Any], sizing: Sizing, now: float) -> Cluster:
-    """The first state of a cluster: everything is yet to come."""
+def hosts(settings: Settings) -> Sequence[str]:
+    """Where node agents run, the master's first; none where nodes are processes of this machine."""
+    return [host.strip() for host in settings.nodes.split(",") if host.strip()]
+
+
+def new_cluster(
+    request: ClusterRequest, raw: dict[str, Any], sizing: Sizing, now: float, on: Sequence[str] = ()
+) -> Cluster:
+    """The first state of a cluster: everything is yet to come.
+
+    `on` are the hosts of its nodes, as many as these and the master's first; none: all are here.
+    """
     instances = [
         Instance(
             id=new_id("ci-"),
@@ -162,6 +177,11 @@ def new_cluster(request: ClusterRequest, raw: dict[str, Any], sizing: Sizing, no
         for group_id in [new_id("ig-")]
         for _ in range(group.count)
     ]
+    instances.sort(key=lambda node: node.role != "MASTER")
+    if on and len(on) != len(instances):
+        raise UserError(f"MILLSTREAM_NODES names {len(on)} hosts and the request has {len(instances)} nodes")
+    for node, host in zip(instances, on, strict=False):
+        node.host = host
     return Cluster(
         id=new_id("j-"),
         name=request.name,

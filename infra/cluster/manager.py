@@ -18,6 +18,7 @@ import psutil
 
 from infra import process
 from infra.cluster import operations
+from infra.cluster.agent_nodes import AgentNodes
 from infra.cluster.control import ControlServer
 from infra.cluster.journal import Journal
 from infra.cluster.model import Cluster, Instance, Step
@@ -68,9 +69,17 @@ class Manager:
             "TERMINATING": self._finish,
         }
         advance[self.cluster.state]()
+        if self.cluster.state in ("RUNNING", "WAITING"):
+            self._bring_up_replacements()
 
     def _start(self) -> None:
-        """Every node begins with its bootstrap actions; there is nothing else to provision here."""
+        """When every machine is there, each begins with its bootstrap actions."""
+        there = self.nodes.provisioned()
+        if missing := [node for node in self.cluster.instances if node.id not in there]:
+            if self.clock() - self.cluster.created_at > DAEMONS_UP_WITHIN_S:
+                hosts = ", ".join(node.host for node in missing)
+                self.terminate("INTERNAL_ERROR", f"no agent answers on {hosts}")
+            return
         actions = list(enumerate(self.request.bootstrap_actions, start=1))
         for node in self.cluster.instances:
             node.state = "BOOTSTRAPPING"
@@ -187,10 +196,25 @@ class Manager:
             return
         self.nodes.stop_node(node)
         node.end(self.clock(), f"its Spark daemon ended with exit code {exit_code}")
+        if self.cluster.keep_alive and self.nodes.is_replaced(node):
+            self.cluster.instances.append(node.replacement(self.clock()))
         if node.role == "MASTER":
             self.terminate("INSTANCE_FAILURE", f"the MASTER node {node.id} was lost")
         elif not self.cluster.up("CORE"):
             self.terminate("INSTANCE_FAILURE", f"no CORE node is left; the last one lost was {node.id}")
+
+    def _bring_up_replacements(self) -> None:
+        """As EMR does for a lost node: another one joins, with its daemon only."""
+        coming = [node for node in self.cluster.up("CORE", "TASK") if node.ready_at is None]
+        if not coming:
+            return
+        there, serving = self.nodes.provisioned(), self.nodes.ready()
+        for node in coming:
+            if node.state == "PROVISIONING" and node.id in there:
+                node.state = "BOOTSTRAPPING"
+                self._start_daemon(node)
+            elif node.state == "BOOTSTRAPPING" and node.id in serving:
+                node.state, node.ready_at = "RUNNING", self.clock()
 
     def _step_over(self, step: Step) -> None:
         """A failed step decides, by its ActionOnFailure, about the steps after it and the cluster."""
@@ -249,21 +273,27 @@ def serve(manager: Manager, journal: Journal, stop_asked: Event) -> None:
     journal.clean()
 
 
+def manage(journal: Journal, settings: Settings, stop_asked: Event) -> Cluster:
+    """Manage the cluster of a folder, whose lock the caller holds, to its end; how it ended."""
+    cluster, request = journal.read(), parse(journal.request())
+    cluster.manager_pid, cluster.manager_started = os.getpid(), psutil.Process().create_time()
+    kind = AgentNodes if settings.nodes else ProcessNodes
+    nodes: Nodes = kind(cluster, settings, journal, request.spark_defaults)
+    manager = Manager(cluster, request, nodes, StepRunner(cluster, settings, journal, nodes), time.time)
+    try:
+        serve(manager, journal, stop_asked)
+    finally:
+        nodes.stop_all()
+    return cluster
+
+
 def main() -> int:
     """`python -m infra.cluster.manager FOLDER`: manage the cluster of a folder whose lock is inherited."""
     stop_asked = Event()
     signal.signal(signal.SIGTERM, lambda *_: stop_asked.set())
     settings = Settings.load()
-    journal = Journal(Path(sys.argv[1]))
-    cluster, request = journal.read(), parse(journal.request())
-    cluster.manager_pid, cluster.manager_started = os.getpid(), psutil.Process().create_time()
-    nodes = ProcessNodes(cluster, settings, journal, request.spark_defaults)
-    manager = Manager(cluster, request, nodes, StepRunner(cluster, settings, journal, nodes), time.time)
     with lifeline(settings):
-        try:
-            serve(manager, journal, stop_asked)
-        finally:
-            nodes.stop_all()
+        manage(Journal(Path(sys.argv[1])), settings, stop_asked)
     return 0
 
 

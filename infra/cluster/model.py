@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import string
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 FINAL_CLUSTER_STATES = ("TERMINATED", "TERMINATED_WITH_ERRORS")
 FINAL_STEP_STATES = ("COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED")
@@ -70,6 +70,7 @@ class Instance:
     ready_at: float | None = None
     ended_at: float | None = None
     reason: str = ""
+    host: str = "127.0.0.1"
 
     @property
     def is_up(self) -> bool:
@@ -78,6 +79,18 @@ class Instance:
     def end(self, at: float, reason: str) -> None:
         """The node is gone."""
         self.state, self.ended_at, self.reason = "TERMINATED", at, reason
+
+    def replacement(self, at: float) -> Instance:
+        """A new node in the place of this one, which was lost."""
+        return replace(
+            self,
+            id=new_id("ci-"),
+            state="PROVISIONING",
+            created_at=at,
+            ready_at=None,
+            ended_at=None,
+            reason="",
+        )
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """The nodes of a cluster as processes of this machine: one Spark daemon per node.
 
-`Nodes` is the seam: everything above it is the same when a node is a container.
+`Nodes` is the seam: everything above it is the same when a node is a container (agent_nodes.py).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import urllib3
 
@@ -25,6 +25,12 @@ DAEMON, DRIVER, BOOTSTRAP = "spark", "driver", "bootstrap"
 
 class Nodes(Protocol):
     """What a manager needs of its nodes. A task's name is `<instance id>/<daemon, driver or bootstrap>`."""
+
+    def provisioned(self) -> set[str]:
+        """Ids of the nodes whose machine is there: commands can be run on it."""
+
+    def is_replaced(self, node: Instance) -> bool:
+        """Whether another machine will come in the place of a node that was lost."""
 
     def start_daemon(self, node: Instance) -> None:
         """Start the node's Spark daemon; the master's before all others."""
@@ -53,9 +59,9 @@ class ProcessNodes:
 
     def __init__(self, cluster: Cluster, settings: Settings, journal: Journal, overrides: Mapping[str, str]):
         """`overrides` are the request's spark-defaults."""
-        self._journal = journal
+        self._cluster, self._journal = cluster, journal
         self._supervisor = Supervisor(cluster.id)
-        self._environment = spark_conf.environment(settings, journal.conf)
+        self._environment = spark_conf.environment(settings, journal.conf, cluster.master.host)
         self._http = urllib3.PoolManager(timeout=2.0, retries=False)
         self._master_id = cluster.master.id
         self._master_port, self._master_web_port = free_ports(2)
@@ -65,6 +71,12 @@ class ProcessNodes:
         scratch.mkdir(parents=True, exist_ok=True)
         spark_conf.write(journal.conf, spark_conf.defaults(cluster, settings, scratch, url, overrides))
         self._master_url = url
+
+    def provisioned(self) -> set[str]:
+        return {node.id for node in self._cluster.instances}
+
+    def is_replaced(self, node: Instance) -> bool:
+        return False
 
     def start_daemon(self, node: Instance) -> None:
         command = self._master() if node.id == self._master_id else self._worker(node)
@@ -76,34 +88,16 @@ class ProcessNodes:
         )
 
     def _master(self) -> list[str]:
-        return [
-            str(spark_conf.spark_home() / "bin" / "spark-class"),
-            f"{DEPLOY}.master.Master",
-            *("--host", "127.0.0.1"),
-            *("--port", str(self._master_port)),
-            *("--webui-port", str(self._master_web_port)),
-        ]
+        return master_command("127.0.0.1", self._master_port, self._master_web_port)
 
     def _worker(self, node: Instance) -> list[str]:
         port, web_port = free_ports(2)
         self._worker_ports[port] = node.id
-        return [
-            str(spark_conf.spark_home() / "bin" / "spark-class"),
-            f"{DEPLOY}.worker.Worker",
-            *("--host", "127.0.0.1"),
-            *("--port", str(port)),
-            *("--webui-port", str(web_port)),
-            *("--cores", str(node.cores)),
-            *("--memory", f"{node.memory_mb}m"),
-            *("--work-dir", str(self._journal.node_folder(node.id) / "applications" / "spark" / "work")),
-            self._master_url,
-        ]
+        return worker_command(node, port, web_port, self._journal, self._master_url)
 
     def ready(self) -> set[str]:
-        try:
-            answer = self._http.request("GET", f"http://127.0.0.1:{self._master_web_port}/json/")
-            state = json.loads(answer.data)
-        except (urllib3.exceptions.HTTPError, json.JSONDecodeError):
+        state = master_state(self._http, "127.0.0.1", self._master_web_port)
+        if state is None:
             return set()
         alive = {worker["port"] for worker in state["workers"] if worker["state"] == "ALIVE"}
         workers = {self._worker_ports[port] for port in alive if port in self._worker_ports}
@@ -134,6 +128,38 @@ class ProcessNodes:
 
     def stop_all(self) -> None:
         self._supervisor.stop_all()
+
+
+def master_command(host: str, port: int, web_port: int) -> list[str]:
+    """The Spark daemon of a MASTER node."""
+    return [
+        str(spark_conf.spark_home() / "bin" / "spark-class"),
+        f"{DEPLOY}.master.Master",
+        *("--host", host, "--port", str(port), "--webui-port", str(web_port)),
+    ]
+
+
+def worker_command(node: Instance, port: int, web_port: int, journal: Journal, master_url: str) -> list[str]:
+    """The Spark daemon of a CORE or TASK node."""
+    work = journal.node_folder(node.id) / "applications" / "spark" / "work"
+    return [
+        str(spark_conf.spark_home() / "bin" / "spark-class"),
+        f"{DEPLOY}.worker.Worker",
+        *("--host", node.host, "--port", str(port), "--webui-port", str(web_port)),
+        *("--cores", str(node.cores), "--memory", f"{node.memory_mb}m"),
+        *("--work-dir", str(work)),
+        master_url,
+    ]
+
+
+def master_state(http: urllib3.PoolManager, host: str, web_port: int) -> dict[str, Any] | None:
+    """What a Spark master says of itself and its workers; None while it does not answer."""
+    try:
+        answer = http.request("GET", f"http://{host}:{web_port}/json/")
+        state: dict[str, Any] = json.loads(answer.data)
+    except (urllib3.exceptions.HTTPError, json.JSONDecodeError):
+        return None
+    return state
 
 
 def _split(child: Child) -> tuple[str, str]:

@@ -44,8 +44,8 @@ def defaults(
     jars = str(settings.jars / "spark" / "*")
     values = {
         "spark.master": master_url,
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": cluster.master.host,
+        "spark.driver.bindAddress": cluster.master.host,
         "spark.driver.memory": f"{cluster.driver_memory_mb}m",
         "spark.executor.memory": f"{cluster.executor_memory_mb}m",
         "spark.driver.extraClassPath": jars,
@@ -88,13 +88,13 @@ def write(conf: Path, values: Mapping[str, str]) -> None:
     (conf / "spark-defaults.conf").write_text("".join(lines))
 
 
-def environment(settings: Settings, conf: Path) -> dict[str, str]:
-    """The environment of every process of a cluster: settings, and where Spark is."""
+def environment(settings: Settings, conf: Path, host: str) -> dict[str, str]:
+    """The environment of every process of a cluster's node `host`: settings, and where Spark is."""
     return {
         **settings.environment(),
         "SPARK_HOME": str(spark_home()),
         "SPARK_CONF_DIR": str(conf),
-        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_LOCAL_IP": host,
         "SPARK_DAEMON_MEMORY": "128m",
         "SPARK_DAEMON_JAVA_OPTS": f"{PLANNING_JVM} {DAEMON_PORTS}",
         "SPARK_LAUNCHER_OPTS": PLANNING_JVM,

@@ -97,7 +97,7 @@ def instance(item: Instance) -> dict[str, Any]:
         "InstanceGroupId": item.group_id,
         "InstanceType": item.instance_type,
         "Market": item.market,
-        "PrivateIpAddress": "127.0.0.1",
+        "PrivateIpAddress": item.host,
         "Status": {
             "State": item.state,
             "StateChangeReason": {"Message": item.reason} if item.reason else {},

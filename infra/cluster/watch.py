@@ -61,9 +61,12 @@ class StepProgress:
     def __init__(self) -> None:
         self._http = urllib3.PoolManager(timeout=0.5, retries=False)
 
-    def of(self, step: Step) -> tuple[float, str]:
-        """Share of the tasks that are known so far (below 0: none yet), and a few words."""
-        base = f"http://127.0.0.1:{step.ui_port}/api/v1/applications"
+    def of(self, step: Step, host: str) -> tuple[float, str]:
+        """Share of the tasks that are known so far (below 0: none yet), and a few words.
+
+        `host` is the master node's, where the driver runs.
+        """
+        base = f"http://{host}:{step.ui_port}/api/v1/applications"
         try:
             applications = json.loads(self._http.request("GET", base).data)
             stages = json.loads(self._http.request("GET", f"{base}/{applications[0]['id']}/stages").data)

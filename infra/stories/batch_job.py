@@ -117,7 +117,7 @@ class Story:
             with self.watch.part("data"):
                 self._data(live, source)
             with self.watch.part("cluster"):
-                cluster = run_cluster(Clusters(live), request, self.console)
+                cluster = run_cluster(live, request, self.console)
             return self._report(live, cluster, source)
 
     def _source(self) -> str:

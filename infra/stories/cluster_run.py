@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -10,15 +12,25 @@ from rich.console import Console
 from infra import process
 from infra.cluster.client import Clusters
 from infra.cluster.model import Cluster, Step
+from infra.cluster.standing import find_standing
 from infra.cluster.watch import StepProgress, end_interrupted, is_settled
 from infra.contracts.errors import UserError
 from infra.progress import progress
+from infra.settings import Settings
 
 POLL_S = 0.2
+STANDING_WITHIN_S = 180.0
 
 
-def run_cluster(clusters: Clusters, request: dict[str, Any], console: Console) -> Cluster:
-    """Run a request to its end, one line of progress for each part. Ctrl-C terminates the cluster."""
+def run_cluster(settings: Settings, request: dict[str, Any], console: Console) -> Cluster:
+    """Run a request to its end, one line of progress for each part. Ctrl-C ends what was begun.
+
+    Where a standing cluster is (and no nodes are given for one of its own), the request's steps are
+    run on that: the result is then the steps' share of the cluster, as `share_of` cuts it out.
+    """
+    clusters = Clusters(settings)
+    if settings.standing and not settings.nodes:
+        return _run_on_standing(settings, clusters, request, console)
     cluster_id = clusters.run_job_flow(**request)["JobFlowId"]
     try:
         for note in clusters.read(cluster_id).notes:
@@ -30,13 +42,68 @@ def run_cluster(clusters: Clusters, request: dict[str, Any], console: Console) -
         raise
 
 
+def _run_on_standing(
+    settings: Settings, clusters: Clusters, request: dict[str, Any], console: Console
+) -> Cluster:
+    """Add the steps one by one: other jobs' steps, before and between them, don't depend on these."""
+    cluster_id = _standing(settings, console)
+    console.print(f"cluster: {cluster_id}, which stands already", style="dim")
+    begun: list[str] = []
+    try:
+        for step in request["Steps"]:
+            apart = {**step, "ActionOnFailure": "CONTINUE"}
+            begun += clusters.add_job_flow_steps(JobFlowId=cluster_id, Steps=[apart])["StepIds"]
+            ended = _follow_step(clusters, cluster_id, begun[-1], console, StepProgress())
+            if ended.state != "COMPLETED":
+                break
+    except (KeyboardInterrupt, process.Terminated):
+        clusters.cancel_steps(ClusterId=cluster_id, StepIds=begun)
+        raise
+    return share_of(clusters.read(cluster_id), begun)
+
+
+def _standing(settings: Settings, console: Console) -> str:
+    """The id of the standing cluster; waits for one that is being made anew."""
+    deadline = time.monotonic() + STANDING_WITHIN_S
+    with progress(console, "standing cluster") as update:
+        while (cluster := find_standing(settings)) is None:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    "the standing cluster does not come up; see `docker compose logs cluster-manager`"
+                )
+            update(-1.0, "waiting for it")
+            time.sleep(POLL_S)
+        update(1.0, cluster.state.lower())
+    return cluster.id
+
+
+def share_of(cluster: Cluster, step_ids: Sequence[str]) -> Cluster:
+    """A standing cluster as if it had been there for some steps only: its times are cut to theirs."""
+    steps = [step for step in cluster.steps if step.id in step_ids]
+    begin = min(step.started_at or step.created_at for step in steps)
+    end = max(step.ended_at or time.time() for step in steps)
+    there = [node for node in cluster.instances if (node.ended_at or end) >= begin and node.created_at <= end]
+    nodes = [
+        replace(
+            node,
+            created_at=max(begin, node.created_at),
+            ready_at=max(begin, node.ready_at or begin),
+            ended_at=min(end, node.ended_at or end),
+        )
+        for node in there
+    ]
+    states = [("RUNNING", begin), ("WAITING", end)]
+    return replace(cluster, steps=steps, instances=nodes, created_at=begin, states=states)
+
+
 def failure(cluster: Cluster) -> str | None:
     """What failed and where its logs are, in one line; None if all steps completed.
 
     Raises UserError when a step failed by its user's mistake.
     """
     failed = next((step for step in cluster.steps if step.state == "FAILED"), None)
-    if failed is None and cluster.state == "TERMINATED":
+    stands = cluster.keep_alive and not cluster.is_over
+    if failed is None and (cluster.state == "TERMINATED" or (stands and _all_completed(cluster))):
         return None
     if failed and failed.exit_code == process.EXIT_USER_ERROR:
         raise UserError(failed.failure)
@@ -55,15 +122,31 @@ def _follow(clusters: Clusters, cluster_id: str, console: Console) -> None:
         update(1.0, f"{cluster_id}, {len(cluster.instances)} nodes")
     asked = StepProgress()
     for step in cluster.steps:
-        with progress(console, f"step: {step.name}") as update:
-            while not (step := _step(clusters.read(cluster_id), step.id)).is_over:
-                update(*(asked.of(step) if step.ui_port else (-1.0, step.state.lower())))
-                time.sleep(POLL_S)
-            update(1.0, step.state.lower())
+        _follow_step(clusters, cluster_id, step.id, console, asked)
     with progress(console, "termination") as update:
         while not is_settled(cluster := clusters.read(cluster_id)):
             time.sleep(POLL_S)
         update(1.0, cluster.state.lower().replace("_", " "))
+
+
+def _follow_step(
+    clusters: Clusters, cluster_id: str, step_id: str, console: Console, asked: StepProgress
+) -> Step:
+    """Progress of one step; the step when it is over."""
+    with progress(console, f"step: {_step(clusters.read(cluster_id), step_id).name}") as update:
+        while True:
+            cluster = clusters.read(cluster_id)
+            step = _step(cluster, step_id)
+            if step.is_over:
+                break
+            update(*(asked.of(step, cluster.master.host) if step.ui_port else (-1.0, step.state.lower())))
+            time.sleep(POLL_S)
+        update(1.0, step.state.lower())
+    return step
+
+
+def _all_completed(cluster: Cluster) -> bool:
+    return all(step.state == "COMPLETED" for step in cluster.steps)
 
 
 def _step(cluster: Cluster, step_id: str) -> Step:

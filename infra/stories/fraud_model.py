@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 
-from infra.cluster.client import Clusters
 from infra.contracts import resources
 from infra.contracts.datasets import DataSet, Manifest
 from infra.contracts.features import TERMINAL_STEP_S, as_of
@@ -36,7 +35,7 @@ def prepare_model(settings: Settings, data_set: DataSet, manifest: Manifest, con
     if not tables and model is not None:
         return []
     request = model_request(data_set, manifest, tables, train=model is None)
-    cluster = run_cluster(Clusters(settings), request, console)
+    cluster = run_cluster(settings, request, console)
     failed = failure(cluster)
     if failed:
         raise ModelFailedError(failed)

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from infra import process
-from infra.cluster.client import Clusters
 from infra.contracts import resources
 from infra.contracts.datasets import DataSet
 from infra.contracts.errors import UserError
@@ -75,7 +74,7 @@ def reconcile(settings: Settings, data_set: DataSet, console: Console) -> dict[s
         raise UserError(f"there are no decisions below {decisions}; run `make stream-demo` first")
     output = f"s3://{data_set.bucket}/reconciliations/{data_set.id or 'default'}/"
     store.delete_prefix(output)
-    cluster = run_cluster(Clusters(settings), reconcile_request(data_set, output), console)
+    cluster = run_cluster(settings, reconcile_request(data_set, output), console)
     failed = failure(cluster)
     try:
         summary: dict[str, Any] = json.loads(store.get(f"{output}summary.json"))

@@ -29,6 +29,14 @@ class HandledNodes:
         self.late: set[str] = set()
         self.running: list[tuple[str, str]] = []
         self.over: list[tuple[str, str, int]] = []
+        self.there: set[str] = set()
+        self.replaced = False
+
+    def provisioned(self) -> set[str]:
+        return self.there
+
+    def is_replaced(self, node: Instance) -> bool:
+        return self.replaced
 
     def start_daemon(self, node: Instance) -> None:
         self.running.append((node.id, DAEMON))
@@ -97,6 +105,7 @@ class Handled:
         self.now = 1000.0
         self.cluster = new_cluster(parsed, raw, plan(parsed, 4, 64_000), self.now)
         self.nodes = HandledNodes()
+        self.nodes.there = {node.id for node in self.cluster.instances}
         self.nodes.late = {node.id for node in self.cluster.instances[len(self.cluster.instances) - late :]}
         self.runner = HandledSteps(self.nodes, self.cluster.master)
         runner = cast(StepRunner, self.runner)

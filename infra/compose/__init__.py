@@ -1,0 +1,1 @@
+"""Driving the Compose stack from outside, and what only exists inside it."""
