@@ -6,7 +6,11 @@
 
 STARTED := $(shell date +%s)
 VENV_PYTHON := .venv/bin/python
-READY := .venv/packages.ready .millstream/jars/ready
+PACKAGES := .venv/packages.ready
+READY := $(PACKAGES) .millstream/jars/ready
+# A story runs in the Compose stack when that is up, otherwise here: the door finds out, or STACK says it.
+DOOR := $(VENV_PYTHON) -m infra.compose.door
+WHERE = $(call option,stack,STACK) $(call option,cluster,CLUSTER)
 
 define newline
 
@@ -22,7 +26,8 @@ ignored = $(if $(filter COLUMNSenvironment,$(1)$(origin $(1))),$(if $(findstring
 option = $(if $(call given,$(2)),$(if $(call ignored,$(2)),,--$(1) $(call quoted,$(2))))
 
 # A variable that no target knows would be passed over in silence. Settings may be given to make too.
-KNOWN := PYTHON SQL ROWS SEED CORE TASK MONTH INPUT COLUMNS DATE_FORMAT RATE SECONDS SHARDS SCORERS HISTORY FRESH
+KNOWN := PYTHON SQL ROWS SEED CORE TASK MONTH INPUT COLUMNS DATE_FORMAT RATE SECONDS SHARDS SCORERS HISTORY FRESH \
+  STACK CLUSTER
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 UNKNOWN := $(filter-out $(KNOWN) MILLSTREAM_% AWS_% KAFKA_% MAKE%,$(GIVEN))
 $(if $(UNKNOWN),$(error there is no variable $(firstword $(UNKNOWN)); the variables are $(KNOWN)))
@@ -44,24 +49,24 @@ setup: $(READY) ## Make .venv and fetch the jars; every other target does this b
 .millstream/jars/ready: infra/resources/jars.lock .venv/packages.ready
 	@$(VENV_PYTHON) infra/local/bootstrap.py jars
 
-batch-job: $(READY) ## The batch story. ROWS= SEED= CORE= TASK= MONTH= INPUT= COLUMNS= DATE_FORMAT=
-	@$(VENV_PYTHON) -m infra.stories.batch_job --started $(STARTED) \
+batch-job: $(PACKAGES) ## The batch story. ROWS= SEED= CORE= TASK= MONTH= INPUT= COLUMNS= DATE_FORMAT= CLUSTER=
+	@$(DOOR) batch-job $(WHERE) --started $(STARTED) \
 	  $(call option,rows,ROWS) $(call option,seed,SEED) $(call option,core,CORE) $(call option,task,TASK) \
 	  $(call option,month,MONTH) $(call option,input,INPUT) $(call option,columns,COLUMNS) \
 	  $(call option,date-format,DATE_FORMAT)
 
-stream-demo: $(READY) ## The streaming story. RATE= SECONDS= SHARDS= SCORERS= FRESH=1 INPUT= COLUMNS= HISTORY=
-	@$(VENV_PYTHON) -m infra.stories.stream_demo --started $(STARTED) \
+stream-demo: $(PACKAGES) ## The streaming story. RATE= SECONDS= SHARDS= SCORERS= FRESH=1 INPUT= COLUMNS= HISTORY=
+	@$(DOOR) stream-demo $(WHERE) --started $(STARTED) \
 	  $(call option,rate,RATE) $(call option,seconds,SECONDS) $(call option,shards,SHARDS) \
 	  $(call option,scorers,SCORERS) $(call option,fresh,FRESH) $(call option,input,INPUT) \
 	  $(call option,columns,COLUMNS) $(call option,history,HISTORY)
 
-reconcile: $(READY) ## Recompute every feature and score from the archive and compare. INPUT= SHARDS=
-	@$(VENV_PYTHON) -m infra.stories.reconcile --started $(STARTED) \
+reconcile: $(PACKAGES) ## Recompute every feature and score from the archive and compare. INPUT= SHARDS=
+	@$(DOOR) reconcile $(WHERE) --started $(STARTED) \
 	  $(call option,input,INPUT) $(call option,columns,COLUMNS) $(call option,history,HISTORY) $(call option,shards,SHARDS)
 
-query: $(READY) ## Ask the warehouse: make query SQL="SELECT * FROM sales_rollup LIMIT 5"
-	@$(VENV_PYTHON) -m infra.warehouse query -- $(if $(value SQL),$(call quoted,SQL))
+query: $(PACKAGES) ## Ask the warehouse: make query SQL="SELECT * FROM sales_rollup LIMIT 5"
+	@$(DOOR) query $(WHERE) -- $(if $(value SQL),$(call quoted,SQL))
 
 up: $(READY) ## Start the embedded servers (S3, Kafka) and keep them running
 	@$(VENV_PYTHON) -m infra.stories.platform up

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import urllib3
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -80,6 +80,7 @@ class Metrics:
         """`process` is its role, such as "scorer-0"; no two of a home that run at once have the same."""
         self.process = process
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)  # process_cpu_seconds_total and its like
         self._collectors: dict[str, Any] = {}
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
 
@@ -164,14 +165,31 @@ def read_all(home: Path) -> Samples:
     """Ask every process of a home that serves metrics; one that does not answer at once is left out."""
     values: dict[str, list[tuple[Mapping[str, str], float]]] = {}
     for address in noted(home).values():
-        try:
-            answer = urllib3.request("GET", f"{address}/metrics", timeout=ASK_S, retries=False)
-        except urllib3.exceptions.HTTPError:
-            continue
-        for family in text_string_to_metric_families(answer.data.decode()):
-            for sample in family.samples:
-                values.setdefault(sample.name, []).append((sample.labels, sample.value))
+        for name, labels, value in _read(address):
+            values.setdefault(name, []).append((labels, value))
     return Samples(values)
+
+
+def cpu_seconds(home: Path, processes: Iterable[str]) -> dict[str, float]:
+    """The CPU seconds that each of these processes has used since its start, as it says itself."""
+    addresses = noted(home)
+    return {
+        process: value
+        for process in processes
+        if process in addresses
+        for name, _, value in _read(addresses[process])
+        if name == "process_cpu_seconds_total"
+    }
+
+
+def _read(address: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
+    try:
+        answer = urllib3.request("GET", f"{address}/metrics", timeout=ASK_S, retries=False)
+    except urllib3.exceptions.HTTPError:
+        return
+    for family in text_string_to_metric_families(answer.data.decode()):
+        for sample in family.samples:
+            yield sample.name, sample.labels, sample.value
 
 
 def noted(home: Path) -> dict[str, str]:

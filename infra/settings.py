@@ -28,6 +28,9 @@ class Settings:
     home: Path = _setting(
         "MILLSTREAM_HOME", str(ROOT / ".millstream"), "where data, journals, logs and reports lie"
     )
+    shown_home: str = _setting(
+        "MILLSTREAM_SHOWN_HOME", "", "that folder's path for the user, where it is another than for us"
+    )
     jars: Path = _setting(
         "MILLSTREAM_JARS", str(ROOT / ".millstream" / "jars"), "the jars that `make setup` fetched"
     )
@@ -95,6 +98,12 @@ class Settings:
         own = {item.metadata["name"]: str(getattr(self, item.name)) for item in fields(self)}
         python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         return {**os.environ, **own, "PYTHONPATH": python_path, "TZ": "UTC"}
+
+    def shown(self, path: Path) -> Path:
+        """A path in the home as the user has it."""
+        if self.shown_home and path.is_relative_to(self.home):
+            return Path(self.shown_home) / path.relative_to(self.home)
+        return path
 
     def with_s3(self, endpoint: str, access_key: str, secret_key: str) -> Settings:
         """The same settings with another S3 server."""

@@ -6,7 +6,8 @@ import bisect
 import io
 import queue
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -18,7 +19,8 @@ from infra.contracts.events import Label, Transaction, encode
 from infra.contracts.features import EPOCH, microseconds
 from infra.objects import ObjectStore
 
-DAYS_AHEAD = 2
+GATE_POLL_S = 2.0
+Gate = Callable[[str], bool]
 
 
 class Put(NamedTuple):
@@ -30,20 +32,31 @@ class Put(NamedTuple):
     value: bytes
 
 
-def transactions(store: ObjectStore, data_set: DataSet, live_from: datetime, after: int) -> Iterator[Put]:
-    """The live transactions with ids above `after`, in order."""
-    for table in _days(store, data_set.source("transactions"), live_from.date(), after):
+NOT_YET = Put(-1, -1, "", b"")
+"""Stands for what a source will have later: see `ahead`."""
+
+
+def transactions(
+    store: ObjectStore, data_set: DataSet, live_from: datetime, after: int, gate: Gate | None = None
+) -> Iterator[Put]:
+    """The live transactions with ids above `after`, in order; with a gate it never ends (see `_days`)."""
+    for table in _days(store, data_set.source("transactions"), live_from.date(), after, gate):
         yield from _transactions(table, microseconds(live_from), after)
 
 
-def labels(store: ObjectStore, data_set: DataSet, live_from: datetime, after: int) -> Iterator[Put]:
+def labels(
+    store: ObjectStore, data_set: DataSet, live_from: datetime, after: int, gate: Gate | None = None
+) -> Iterator[Put]:
     """The labels that become known in the live part, of ids above `after`, in order of that."""
-    for table in _days(store, data_set.source("labels"), (live_from - LABEL_DELAY).date(), after):
+    for table in _days(store, data_set.source("labels"), (live_from - LABEL_DELAY).date(), after, gate):
         yield from _labels(table, microseconds(live_from), after)
 
 
-def ahead(puts: Iterator[Put]) -> Iterator[Put]:
-    """The same, read a little ahead in a thread, so that no day's reading stalls the play."""
+def ahead(puts: Iterator[Put], patience_s: float | None = None) -> Iterator[Put]:
+    """The same, read a little ahead in a thread, so that no day's reading stalls the play.
+
+    With `patience_s`, a source that has nothing for so long gives NOT_YET, again and again.
+    """
     chunks: queue.Queue[list[Put] | BaseException | None] = queue.Queue(maxsize=8)
     stop = threading.Event()
 
@@ -58,7 +71,14 @@ def ahead(puts: Iterator[Put]) -> Iterator[Put]:
 
     threading.Thread(target=fill, name="play", daemon=True).start()
     try:
-        while (chunk := chunks.get()) is not None:
+        while True:
+            try:
+                chunk = chunks.get(timeout=patience_s)
+            except queue.Empty:
+                yield NOT_YET
+                continue
+            if chunk is None:
+                return
             if isinstance(chunk, BaseException):
                 raise chunk
             yield from chunk
@@ -91,13 +111,29 @@ def _chunks(puts: Iterator[Put], size: int) -> Iterator[list[Put]]:
         yield chunk
 
 
-def _days(store: ObjectStore, prefix: str, first: date, after: int) -> Iterator[pa.Table]:
-    """The tables of the days from `first` on that hold an id above `after`, in order."""
+def _days(store: ObjectStore, prefix: str, first: date, after: int, gate: Gate | None) -> Iterator[pa.Table]:
+    """The tables of the days from `first` on that hold an id above `after`, in order.
+
+    A gate says whether a day (YYYY-MM-DD) may be played yet; with one, days that come later are waited for.
+    """
     begin = day_object(prefix, first.isoformat())
-    days = [item.url for item in store.list(prefix) if item.url >= begin]
-    # Ids ascend from day to day, so a play that goes on far into its data set reads few of those before.
-    for url in days[bisect.bisect_right(days, after, key=lambda url: _last_id(store, url)) :]:
-        yield pq.read_table(io.BytesIO(store.get(url)))
+    while True:
+        days = [item.url for item in store.list(prefix) if item.url >= begin]
+        # Ids ascend from day to day, so a play that goes on far into its data set reads few of those before.
+        for url in days[bisect.bisect_right(days, after, key=lambda url: _last_id(store, url)) :]:
+            while gate is not None and not gate(_day(url)):
+                time.sleep(GATE_POLL_S)
+            table = pq.read_table(io.BytesIO(store.get(url)))
+            after = int(table["transaction_id"][-1].as_py())
+            yield table
+        if gate is None:
+            return
+        time.sleep(GATE_POLL_S)
+
+
+def _day(url: str) -> str:
+    """The day of a day_object's address."""
+    return url.rpartition("/day=")[2].partition("/")[0]
 
 
 def _last_id(store: ObjectStore, url: str) -> int:

@@ -22,7 +22,7 @@ from infra.streams.errors import InvalidArgumentException, ProvisionedThroughput
 from infra.streams.producer import StreamProducer
 from infra.streams.records import Record, Shard
 from producers.pacing import TICK_S, Pace
-from producers.play import Put
+from producers.play import NOT_YET, Put
 
 MOST_HELD = 20_000
 """Records that wait for throttled shards at most; then the play waits with them."""
@@ -98,10 +98,14 @@ class Follower:
     def catch_up(self, now_us: int) -> None:
         """Put what is due at an event time, and what was held back."""
         self.lane.retry()
-        self.upcoming = self.upcoming or next(self.source, None)
+        self.upcoming = self.upcoming or self._next()
         while self.upcoming is not None and self.upcoming.due_us <= now_us:
             self.lane.offer(self.upcoming)
-            self.upcoming = next(self.source, None)
+            self.upcoming = self._next()
+
+    def _next(self) -> Put | None:
+        put = next(self.source, None)
+        return None if put is NOT_YET else put
 
 
 class Player:
@@ -117,12 +121,14 @@ class Player:
         lanes = (self.lane, *(follower.lane for follower in self._followers))
         return self.exhausted and not any(lane.behind for lane in lanes)
 
-    def skip_to_first(self) -> None:
-        """Find the first record that its shard lacks: the clock starts when it is there."""
+    def skip_to_first(self, stop: threading.Event) -> None:
+        """Find the first record that its shard lacks: the clock starts when it is there, or `stop` is set."""
         for follower in self._followers:
             follower.catch_up(0)  # puts nothing, but has its first record read
         for put in self._source:
-            if self.lane.lacks(put):
+            if stop.is_set():
+                return
+            if put is not NOT_YET and self.lane.lacks(put):
                 self._source = itertools.chain([put], self._source)
                 return
         self.exhausted = True
@@ -136,6 +142,8 @@ class Player:
             if put is None:
                 self.exhausted = True
                 break
+            if put is NOT_YET:
+                break
             offered += self.lane.offer(put)
         for follower in self._followers:
             follower.catch_up(self.lane.last_us)
@@ -146,7 +154,7 @@ def run_player(
     player: Player, rate: float, seconds: float | None, stop: threading.Event, report: Callable[[float], None]
 ) -> float:
     """Play until the time is over, the data set is, or `stop` is set; the seconds that it took."""
-    player.skip_to_first()
+    player.skip_to_first(stop)
     began = time.monotonic()
     pace = Pace(rate, began)
     while not (stop.is_set() or player.done):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
 from infra.contracts.datasets import DataSet, read_manifest
 from infra.contracts.errors import UserError
+from infra.contracts.features import TERMINAL_STEP_S
 from infra.metrics import Metrics
 from infra.objects import ObjectStore
 from infra.process import run_command, stop_on_signals
@@ -24,20 +26,26 @@ from producers import play
 from producers.player import Follower, Lane, Player, ids_of, only_producer, run_player
 from producers.player_figures import Reporter, say, summarise
 
+DAY_S = 86_400
+PATIENCE_S = 0.1
+
 
 @click.command()
 @click.option("--data-set", "data_set_id", default="", help="The data set's id; empty: the default one.")
 @click.option("--rate", type=click.FloatRange(0.1, 1_000_000), default=5_000, show_default=True)
 @click.option("--seconds", type=click.FloatRange(0.1), help="How long; without it until the data set ends.")
+@click.option(
+    "--standing", is_flag=True, help="Never end: wait for days to be made, and for their terminals' tables."
+)
 @click.option("--summary", type=click.Path(path_type=Path), help="Write the run's figures here, as JSON.")
-def main(data_set_id: str, rate: float, seconds: float | None, summary: Path | None) -> None:
+def main(data_set_id: str, rate: float, seconds: float | None, standing: bool, summary: Path | None) -> None:
     """Play a data set into its streams."""
     settings = Settings.load()
     data_set = DataSet(settings.bucket, data_set_id)
     with only_producer(settings, data_set.stream("transactions")), stop_on_signals() as stop:
         metrics = Metrics("producer")
         producer = StreamProducer(settings.kafka_servers, client_id="producer")
-        player = make_player(settings, data_set, producer)
+        player = make_player(settings, data_set, producer, standing=standing)
         with metrics.serve(settings, lambda: None):
             try:
                 took = run_player(player, rate, seconds, stop, Reporter(metrics, producer))
@@ -51,7 +59,9 @@ def main(data_set_id: str, rate: float, seconds: float | None, summary: Path | N
     say(figures, "transactions", producer.shards(data_set.stream("transactions")))
 
 
-def make_player(settings: Settings, data_set: DataSet, producer: StreamProducer) -> Player:
+def make_player(
+    settings: Settings, data_set: DataSet, producer: StreamProducer, *, standing: bool = False
+) -> Player:
     """A player that goes on after what the shards hold. Raises UserError if there is nothing to play."""
     store = ObjectStore(settings)
     manifest = read_manifest(store.get, data_set)
@@ -63,9 +73,47 @@ def make_player(settings: Settings, data_set: DataSet, producer: StreamProducer)
             Lane(stream, producer, ids_of(admin.last_records(admin.shards(stream)), "transaction_id"))
             for stream in (data_set.stream("transactions"), data_set.stream("labels"))
         )
-    source = play.transactions(store, data_set, manifest.live_from, transactions.after)
-    known = play.labels(store, data_set, manifest.live_from, labels.after)
-    return Player(transactions, play.ahead(source), [Follower(labels, play.ahead(known))])
+    gate = DayGate(store, data_set) if standing else None
+    patience_s = PATIENCE_S if standing else None
+    source = play.transactions(store, data_set, manifest.live_from, transactions.after, gate)
+    known = play.labels(store, data_set, manifest.live_from, labels.after, gate and gate.is_made)
+    followers = [Follower(labels, play.ahead(known, patience_s))]
+    return Player(transactions, play.ahead(source, patience_s), followers)
+
+
+class DayGate:
+    """Whether a day may be played yet: it is made and, once there is a model, its tables are published.
+
+    Before the first model nothing is looked up, so that a new stack's stream flows while it is trained.
+    """
+
+    def __init__(self, store: ObjectStore, data_set: DataSet) -> None:
+        self._store, self._data_set = store, data_set
+        self._has_model = False
+
+    def __call__(self, day: str) -> bool:
+        """For a day, YYYY-MM-DD. Raises the store's errors."""
+        return self.is_made(day) and (not self._model() or self._has_tables(day))
+
+    def is_made(self, day: str) -> bool:
+        """Whether all of the day is in the data set."""
+        manifest = read_manifest(self._store.get, self._data_set)
+        return manifest is not None and _begin(day) < manifest.until
+
+    def _model(self) -> bool:
+        if not self._has_model:
+            published = self._store.list(self._data_set.models)
+            self._has_model = any(item.url.endswith("/model.json") for item in published)
+        return self._has_model
+
+    def _has_tables(self, day: str) -> bool:
+        steps = range(0, DAY_S, TERMINAL_STEP_S)
+        times = [_begin(day) + timedelta(seconds=seconds) for seconds in steps]
+        return all(self._store.exists(self._data_set.terminal_table(at)) for at in times)
+
+
+def _begin(day: str) -> datetime:
+    return datetime.fromisoformat(day).replace(tzinfo=UTC)
 
 
 if __name__ == "__main__":

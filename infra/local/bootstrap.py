@@ -40,7 +40,6 @@ def main() -> int:
     with (STATE / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            check_java()
             for part in sys.argv[1:]:
                 {"packages": install_packages, "jars": install_jars}[part]()
         except SetupError as error:
@@ -120,6 +119,7 @@ def pip(requirements: Path, progress: Progress) -> None:
 
 def install_jars() -> None:
     """Make `.millstream/jars/<set>/` hold exactly the locked jars, and stamp it."""
+    check_java()
     target = STATE / "jars"
     stamp = target / "ready"
     stamp.unlink(missing_ok=True)

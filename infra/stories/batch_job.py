@@ -196,7 +196,7 @@ class Story:
         )  # fmt: skip
         path = write_batch_report(live.home, figures, rollup)
         self.console.print(summary(figures, rollup))
-        self.console.print(f"report: {path}", soft_wrap=True)
+        self.console.print(f"report: {live.shown(path)}", soft_wrap=True)
         return 0
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
+from filelock import FileLock
 from rich.console import Console
 
 from infra.contracts import resources
@@ -19,6 +21,15 @@ from infra.stories.cluster_run import failure, run_cluster
 REQUEST = ROOT / "infra" / "resources" / "clusters" / "fraud-model.json"
 TRAINING = timedelta(days=49)
 """How much of the history the training and its folds look at: the tables of these days are needed too."""
+
+
+@contextmanager
+def making(settings: Settings, data_set: DataSet) -> Iterator[None]:
+    """Hold what adds days and tables to a data set: two at once would undo each other's manifest."""
+    path = settings.home / "run" / f"making-{data_set.id or 'default'}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield
 
 
 class ModelFailedError(Exception):

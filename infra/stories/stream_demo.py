@@ -22,10 +22,10 @@ from infra.memory import PeakMemory, peak_memory
 from infra.objects import ObjectStore
 from infra.provision import provision
 from infra.settings import Settings
-from infra.stories.fraud_model import ModelFailedError, prepare_model
+from infra.stories.fraud_model import ModelFailedError, making, prepare_model
 from infra.stories.run import Stopwatch, Variable, only_one, run_name
 from infra.stories.stream_fresh import start_anew
-from infra.stories.stream_play import Plan, Play, Played
+from infra.stories.stream_play import Plan, Play, Played, has_standing_consumers
 from infra.stories.stream_processes import ProcessFailedError
 from infra.stories.stream_results import Circumstances, report
 from infra.supervisor import Supervisor
@@ -125,10 +125,12 @@ class Story:
             self.watch.seconds["setup"] = round(time.time() - self.began, 2)
             self._say_servers(live)
             with self.watch.part("data"):
-                data_set, manifest = self._data_set(live)
-                for line in provision(live, data_set, manifest.shards):
-                    self.console.print(line, style="dim")
-                prepare_model(live, data_set, manifest, self.console)
+                data_set = self._name(live)
+                with making(live, data_set):
+                    manifest = self._make(live, data_set)
+                    for line in provision(live, data_set, manifest.shards):
+                        self.console.print(line, style="dim")
+                    prepare_model(live, data_set, manifest, self.console)
             played = self._play(live, data_set)
             return self._report(live, data_set, manifest, played)
 
@@ -139,18 +141,29 @@ class Story:
         ):
             self.console.print(f"{name}: {address} ({'as the settings say' if given else 'embedded'})")
 
-    def _data_set(self, live: Settings) -> tuple[DataSet, Manifest]:
+    def _name(self, live: Settings) -> DataSet:
+        """Which data set is meant. Raises UserError for what its standing consumers don't allow."""
+        result = live.home / "run" / "data-set.json"
+        self._dataset(live, "--only-name", "--result", str(result))
+        data_set = DataSet(live.bucket, json.loads(result.read_text())["id"])
+        if has_standing_consumers(live, data_set) and (self.options.fresh or self.options.scorers):
+            asked = "FRESH" if self.options.fresh else "SCORERS"
+            raise UserError(
+                f"{asked} can't be had here: the stack's own consumers serve this data set; leave it out, "
+                "give SHARDS or INPUT for another data set, or use STACK=embedded"
+            )
+        return data_set
+
+    def _make(self, live: Settings, data_set: DataSet) -> Manifest:
         """Make the data set hold what is to be played."""
         result = live.home / "run" / "data-set.json"
         if self.options.fresh:
-            self._dataset(live, "--only-name", "--result", str(result))
-            start_anew(live, DataSet(live.bucket, json.loads(result.read_text())["id"]))
+            start_anew(live, data_set)
         needed = int(self.plan.rate * self.plan.seconds) + 1
         self._dataset(live, "--live", str(needed), "--result", str(result))
-        data_set = DataSet(live.bucket, json.loads(result.read_text())["id"])
         manifest = read_manifest(ObjectStore(live).get, data_set)
         assert manifest is not None
-        return data_set, manifest
+        return manifest
 
     def _dataset(self, live: Settings, *arguments: str) -> None:
         """Run producers.dataset, which says on the terminal how far it is."""
@@ -181,7 +194,7 @@ class Story:
             peak_memory=self.memory.peak,
         )  # fmt: skip
         proof, path = report(live, data_set, manifest, self.plan, played, circumstances, self.console)
-        self.console.print(f"report: {path}", soft_wrap=True)
+        self.console.print(f"report: {live.shown(path)}", soft_wrap=True)
         return 0 if proof.holds else process.EXIT_FAILED
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
+from infra import metrics
 from infra.contracts.datasets import DELIVERIES, SCORERS, DataSet
 from infra.local.servers import status
 from infra.progress import Update, progress
@@ -31,7 +32,14 @@ from infra.supervisor import Supervisor
 TICK_S = 0.5
 DRAIN_POLL_S = 0.25
 SINK = "file"
+STANDING = ("scorer-0", "delivery", f"alerts-{SINK}")
+"""The consumers that a stack has of the default data set, by the names of their metrics."""
 PRODUCER, DELIVERY, ALERTS = "producer", "delivery", f"alerts-{SINK}"
+
+
+def has_standing_consumers(settings: Settings, data_set: DataSet) -> bool:
+    """Whether scorer, delivery and alerts of a data set stand already; of others they are started."""
+    return bool(settings.standing) and not data_set.id
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ class Play:
         self._alerts_file = settings.home / "alerts" / f"{data_set.stream('alerts')}.jsonl"
         self._reading = ExitStack()
         self._early = False
+        self._standing = has_standing_consumers(settings, data_set)
         self._server_cpu = self._servers_cpu()
 
     def __enter__(self) -> Play:
@@ -98,6 +107,10 @@ class Play:
     def start(self) -> None:
         """Start the consumers and wait until they have caught up with what the streams hold."""
         with progress(self._console, "consumers") as update:
+            if self._standing:
+                self._reach_ends(update)
+                update(1.0, "those of the stack")
+                return
             data_set = ["--data-set", self._data_set.id]
             scorers = [f"scorer-{slot}" for slot in range(self._plan.scorers)]
             for slot, name in enumerate(scorers):
@@ -141,7 +154,9 @@ class Play:
             update(1.0, "all decided and archived")
         self._reading.close()
         now = self._servers_cpu()
-        self._server_cpu = {name: round(now[name] - was, 2) for name, was in self._server_cpu.items()}
+        self._server_cpu = {
+            name: round(now.get(name, was) - was, 2) for name, was in self._server_cpu.items()
+        }
         self._processes.stop_all()
 
     def result(self) -> Played:
@@ -235,6 +250,9 @@ class Play:
         return {shard: (begin, now[shard]) for shard, begin in begins.items()}
 
     def _servers_cpu(self) -> dict[str, float]:
+        """CPU seconds of what was there before the play, by service or process."""
+        if self._standing:
+            return metrics.cpu_seconds(self._settings.home, STANDING)
         used = {}
         for row in status(self._own):
             pids = [pid for pid in row.pids if psutil.pid_exists(pid)]
