@@ -1,7 +1,8 @@
 # The only door: every target sets up what it needs. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup batch-job stream-demo reconcile up down status query check format test test-full lock clean
+.PHONY: help setup batch-job stream-demo reconcile up down status query doctor check format test test-full \
+  compose-test lock clean
 .DELETE_ON_ERROR:
 
 STARTED := $(shell date +%s)
@@ -77,6 +78,9 @@ down: $(READY) ## End every cluster and the embedded servers; data stays
 status: $(READY) ## What runs: servers and clusters
 	@$(VENV_PYTHON) -m infra.stories.platform status
 
+doctor: $(PACKAGES) ## What this machine lacks for `docker compose up`
+	@$(VENV_PYTHON) -m infra.compose.doctor
+
 check: $(READY) ## ruff, mypy --strict, import directions; writes nothing
 	@.venv/bin/ruff format --check --quiet --diff .
 	@.venv/bin/ruff check --no-cache --quiet .
@@ -87,10 +91,13 @@ format: $(READY) ## Let ruff format the code and mend what it can
 	@.venv/bin/ruff check --quiet --fix . ; .venv/bin/ruff format --quiet .
 
 test: check ## check, then unit and integration tests and a small batch job (10 minutes)
-	@$(VENV_PYTHON) -m pytest -m 'not slow'
+	@$(VENV_PYTHON) -m pytest -m 'not slow and not compose'
 
 test-full: $(READY) ## What `make test` leaves out: the slow tests, killed nodes, managers and brokers
 	@$(VENV_PYTHON) -m pytest -m slow
+
+compose-test: $(PACKAGES) ## The stack in containers: builds, runs, kills and removes it (needs Docker)
+	@$(VENV_PYTHON) -m pytest -m compose
 
 lock: .venv/packages.ready ## Resolve requirements.lock and jars.lock anew
 	@$(VENV_PYTHON) -m venv .millstream/lock && .millstream/lock/bin/python -m pip install --quiet uv

@@ -62,6 +62,9 @@ class Settings:
         "KAFKA_BOOTSTRAP_SERVERS", "", "a Kafka cluster to use; empty: the embedded one"
     )
     kafka_brokers: int = _setting("KAFKA_BROKERS", "1", "brokers of the embedded Kafka: 1 or 3")
+    compose_project: str = _setting(
+        "COMPOSE_PROJECT_NAME", "", "the Compose stack to use when several of this checkout are up"
+    )
     webhook_url: str = _setting(
         "MILLSTREAM_WEBHOOK_URL", "", "where alerts are posted to (http or https)", secret=True
     )

@@ -6,18 +6,22 @@ volume and nothing else: no port takes commands, and nobody needs the container 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
+import shutil
 import socket
 from pathlib import Path
 from typing import TypeVar
 
+import click
 import msgspec
 
 from infra.cluster import spark_conf
+from infra.contracts.errors import UserError
 from infra.metrics import Metrics
-from infra.process import run, stop_on_signals
+from infra.process import run_command, stop_on_signals
 from infra.settings import Settings
 from infra.supervisor import Supervisor
 
@@ -83,8 +87,9 @@ class Link:
         return _read(self._order, Order)
 
     def give(self, order: Order) -> None:
-        """Order; a reader sees the old order or the new one."""
-        _write(self._order, order)
+        """Order; a reader sees the old order or the new one. An agent that has just left gets none."""
+        with contextlib.suppress(FileNotFoundError):
+            _write(self._order, order)
 
     def tell(self, state: State) -> None:
         """Say how things are; the agent's alone."""
@@ -96,6 +101,10 @@ class Link:
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return descriptor
+
+    def leave(self) -> None:
+        """Remove the folder: nobody serves here any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Agent:
@@ -141,11 +150,20 @@ class Agent:
         )
 
 
-def main() -> None:
-    """Serve until SIGTERM."""
-    settings, host = Settings.load(), socket.gethostname()
+@click.command()
+@click.option(
+    "--host", default=socket.gethostname, help="The node's address  [default: the container's name]"
+)
+def main(host: str) -> None:
+    """Run on this node what managers order, until SIGTERM."""
+    settings = Settings.load()
     link = Link(settings.home, host)
-    link.hold()
+    try:
+        link.hold()
+    except BlockingIOError as error:
+        raise UserError(
+            f"another agent serves as {host} in {settings.home}; end it, or give --host"
+        ) from error
     agent = Agent(settings, link, host)
     link.tell(agent.state)
     with stop_on_signals() as stop, Metrics(f"node-{host}").serve(settings, lambda: None):
@@ -154,6 +172,7 @@ def main() -> None:
                 agent.step()
         finally:
             agent.close()
+            link.leave()
 
 
 def _read(path: Path, kind: type[Kind]) -> Kind | None:
@@ -170,4 +189,4 @@ def _write(path: Path, value: msgspec.Struct) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -60,7 +60,7 @@ def choose(where: str | None) -> Stack | None:
     """The stack to be used; None: embedded servers. Raises UserError for one that does not run."""
     if where and where not in STACKS:
         raise UserError(f"STACK is embedded or compose, not {where!r}")
-    stack = None if where == "embedded" else find_stack()
+    stack = None if where == "embedded" else find_stack(Settings.load())
     if where == "compose" and stack is None:
         raise UserError("STACK=compose: no stack of this checkout runs; start it by `docker compose up -d`")
     return stack

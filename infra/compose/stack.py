@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from python_on_whales import DockerClient
 from python_on_whales.exceptions import DockerException
 
 from infra.contracts.errors import UserError
-from infra.settings import ROOT
+from infra.settings import ROOT, Settings
 
 FILE = ROOT / "docker-compose.yml"
 PROJECT = "millstream"
@@ -58,10 +57,10 @@ class Stack:
         return done.stdout
 
 
-def find_stack() -> Stack | None:
+def find_stack(settings: Settings) -> Stack | None:
     """The stack of this checkout's docker-compose.yml that runs now, or None.
 
-    COMPOSE_PROJECT_NAME chooses among several. Raises UserError when there are several and it is not set.
+    Raises UserError when there are several, none has the file's own name, and the settings choose none.
     """
     if shutil.which("docker") is None:
         return None
@@ -72,9 +71,8 @@ def find_stack() -> Stack | None:
     names = sorted(
         project.name or "" for project in projects if project.running and FILE in (project.config_files or ())
     )
-    wanted = os.environ.get("COMPOSE_PROJECT_NAME", "")
-    if wanted:
-        names = [name for name in names if name == wanted]
+    if settings.compose_project:
+        names = [name for name in names if name == settings.compose_project]
     if PROJECT in names:
         return Stack(PROJECT)
     if len(names) > 1:

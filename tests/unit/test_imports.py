@@ -31,6 +31,7 @@ LAYERS = (
     ("cluster",),
     ("report",),
     ("stories", "console"),
+    ("compose",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 WORKLOADS = ("producers", "stream_consumers", "spark_jobs")
@@ -44,6 +45,7 @@ OWNERS = {
     "onnxmltools": ("spark_jobs", "tests"),
     "sklearn": ("spark_jobs", "tests"),
     "onnxruntime": ("stream_consumers", "spark_jobs", "tests"),
+    "python_on_whales": ("infra/compose/",),
     "prometheus_client": ("infra/metrics.py", "tests"),
 }
 
