@@ -1,0 +1,191 @@
+"""The stack in containers, as a user has it: both stories, a kill of every service, keys nowhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from infra.compose.keys import KEYS
+from infra.settings import ROOT
+from tests.compose.conftest import RunningStack
+
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(3000)]
+ONE_SHOTS = {"keys", "postgres-key", "provision", "data-set"}
+SERVERS = ("kafka-1", "minio", "postgres")
+COUNTS = """
+import json, sys
+from infra.contracts.datasets import DataSet
+from infra.settings import Settings
+from infra.stories.stream_offsets import ends
+from infra.streams.admin import StreamAdmin
+from infra.streams.consumer import StreamConsumer
+settings = Settings.load()
+found = {}
+with StreamAdmin(settings.kafka_servers) as admin:
+    for stream in ("transactions", "decisions"):
+        shards = admin.shards(stream)
+        last = {shard: record.offset for shard, record in admin.last_records(shards).items()}
+        ids = []
+        consumer = StreamConsumer(settings.kafka_servers, streams=[stream], group=None, client_id="count")
+        consumer.assign({shard: 0 for shard in last})
+        waiting = dict(last)
+        while waiting:
+            for record in consumer.poll(0.5, 5000):
+                ids.append(json.loads(record.value)["transaction_id"])
+                if record.offset >= last[record.shard]:
+                    waiting.pop(record.shard, None)
+        consumer.close()
+        found[stream] = [len(ids), len(set(ids)), max(ids)]
+json.dump(found, sys.stdout)
+"""
+
+
+def report(stack: RunningStack, job: str) -> dict[str, object]:
+    """The newest report of a job, where the same command without a stack would leave it."""
+    folder = stack.home / "reports" / job / "latest"
+    assert (folder / "report.html").read_text().startswith("<!doctype html>")
+    read: dict[str, object] = json.loads((folder / "report.json").read_text())
+    return read
+
+
+def test_all_is_up(stack: RunningStack) -> None:
+    """Every service is well, every one-shot is through, and the console answers only with its key."""
+    states = stack.running()
+    assert {name for name, state in states.items() if state.startswith("exited")} == ONE_SHOTS
+    assert {state for name, state in states.items() if name not in ONE_SHOTS} == {"running healthy"}
+
+
+def test_a_batch_job_uses_the_stack(stack: RunningStack, tmp_path: Path) -> None:
+    """`make batch-job` says where it runs; its result is in S3 and in PostgreSQL, its report here."""
+    output = stack.make("batch-job", "ROWS=50000")
+    assert "stack: millstream-test (Compose)" in output
+    figures = report(stack, "batch-job")
+    assert (
+        output.strip().splitlines()[-1]
+        == f"report: {stack.home}/reports/batch-job/{figures['run']}/report.html"
+    )
+    assert figures["rows_read"] == 50_000
+    assert (
+        stack.sql("SELECT count(*), sum(units) FROM sales_rollup")
+        == f"{figures['groups']}|{figures['units']}"
+    )
+    # Rows of one's own, from a file of this machine.
+    own = tmp_path / "own.csv"
+    own.write_text(
+        "sale_id,sold_at,store_id,region,category,product_id,quantity,unit_price_cents,amount_cents\n"
+        "1,2026-01-05T10:00:00Z,1,north,garden,1,2,500,1000\n2,2026-02-05T10:00:00Z,1,north,garden,1,1,500,500\n"
+    )
+    stack.make(
+        "batch-job",
+        f"INPUT={own}",
+        "COLUMNS=sold_at=sold_at,amount=amount_cents,category=category,region=region",
+    )
+    assert report(stack, "batch-job")["rows_used"] == 2
+
+
+def test_a_transient_cluster_has_containers_of_its_own(stack: RunningStack) -> None:
+    """`CLUSTER=transient`: nodes are made for the job and gone after it, and the cluster terminates itself."""
+    output = stack.make("batch-job", "ROWS=50000", "CLUSTER=transient", "CORE=1", "TASK=0")
+    figures = report(stack, "batch-job")
+    assert figures["state"] == "TERMINATED", output
+    assert len(figures["instances"]) == 2  # type: ignore[arg-type]
+    left = stack.compose("ps", "-a", "--format", "{{.Service}}").split()
+    assert "node" not in left
+
+
+def test_a_stream_demo_plays_on(stack: RunningStack) -> None:
+    """`make stream-demo` stops the standing producer, loses nothing, and starts the producer again."""
+    output = stack.make("stream-demo", "RATE=300", "SECONDS=20")
+    figures = report(stack, "stream-demo")
+    assert figures["missing"] == figures["duplicates"] == 0, output
+    assert figures["sent"] == figures["decided"] == figures["archived"]
+    assert int(str(figures["sent"])) > 3000
+    assert "producer: started again" in output
+    assert stack.running()["producer"].startswith("running")
+
+
+def test_a_mistake_is_one_line(stack: RunningStack) -> None:
+    """Exit code 2 and what to do, from inside the stack as from outside."""
+    for words in (("stream-demo", "FRESH=1"), ("batch-job", "CLUSTER=other"), ("batch-job", "CORE=0")):
+        output = stack.make(*words, check=False)
+        assert "error: " in output, output
+        assert "Error 2" in output, output
+        assert "Traceback" not in output, output
+
+
+def test_every_service_may_be_killed(stack: RunningStack) -> None:
+    """kill -9 of each in turn: what restarts by itself does, the rest after a start; nothing is lost."""
+    services = [name for name in stack.running() if name not in (*ONE_SHOTS, *SERVERS)]
+    for service in services:
+        stack.compose("exec", "--no-TTY", service, "bash", "-c", "kill -9 -1", check=False)
+    for service in SERVERS:
+        stack.compose("kill", "--signal", "SIGKILL", service)
+        stack.compose("start", service)
+    stack.up()
+    counts = settled_counts(stack)
+    sent, decided = counts["transactions"], counts["decisions"]
+    assert decided[0] == decided[1], "a decision is doubled"
+    assert sent[0] == sent[1], "a transaction is doubled"
+    assert decided == sent
+
+
+def settled_counts(stack: RunningStack) -> dict[str, list[int]]:
+    """How many transactions and decisions there are, and how many ids, once the producer rests."""
+    stack.compose("stop", "producer")
+    try:
+        for _ in range(30):
+            counts: dict[str, list[int]] = json.loads(
+                stack.compose("run", "--rm", "--no-TTY", "job", "python", "-c", COUNTS).splitlines()[-1]
+            )
+            if counts["transactions"] == counts["decisions"]:
+                break
+            time.sleep(2)
+        return counts
+    finally:
+        stack.compose("start", "producer")
+
+
+def test_all_decisions_can_be_recomputed(stack: RunningStack) -> None:
+    """`make reconcile` over all that was decided, before and after every kill."""
+    output = stack.make("reconcile")
+    assert "all agree" in output, output
+
+
+def test_keys_are_nowhere(stack: RunningStack) -> None:
+    """Not in the file, the image, what `docker inspect` shows, or a log."""
+    keys = [stack.inside("cluster-manager", "cat", f"/run/keys/{name}") for name in KEYS]
+    assert all(len(key) >= 16 for key in keys)
+    containers = stack.compose("ps", "-a", "-q").split()
+    inspected = subprocess.run(["docker", "inspect", *containers], capture_output=True, text=True, check=True)
+    places = {
+        "file": (ROOT / "docker-compose.yml").read_text() + stack.compose("config"),
+        "inspect": inspected.stdout,
+        "logs": stack.compose("logs", "--no-color"),
+        "spark's files": stack.inside(
+            "cluster-manager",
+            "bash",
+            "-c",
+            "cat $(find /var/lib/millstream -type f -size -4M ! -name '*.duckdb')",
+        ),
+    }
+    for place, text in places.items():
+        assert not any(key in text for key in keys), f"a key is in {place}"
+    image = stack.compose("config", "--images").split()
+    for name in set(image):
+        history = subprocess.run(
+            ["docker", "image", "inspect", name], capture_output=True, text=True, check=True
+        )
+        assert not any(key in history.stdout for key in keys)
+
+
+def test_it_ends_in_order(stack: RunningStack) -> None:
+    """`docker compose stop` ends every service by SIGTERM within its grace, and `up` goes on from there."""
+    stack.compose("stop", within_s=300)
+    lines = stack.compose("ps", "-a", "--format", "{{.Service}} {{.ExitCode}}").splitlines()
+    killed = [line for line in lines if line.endswith(" 137")]
+    assert killed == []
+    stack.up()
