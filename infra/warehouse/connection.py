@@ -27,8 +27,8 @@ LATER = (
 )
 """What a server that answers says when it takes no connection now, but will."""
 LOST = ("server closed the connection", "no connection to the server", "could not receive", "could not send")
-LOST_STATES = ("08", "57P", "53300")
-"""SQLSTATEs, or how they begin, of a server that goes away: connection exception, shutdown, too many."""
+PASSING_STATES = ("08", "40", "53", "55P03", "57P")
+"""How SQLSTATEs begin that pass: connection, deadlock, no space or too many, lock not had, shutdown."""
 
 Connection = dbapi.Connection
 Cursor = dbapi.Cursor
@@ -52,22 +52,24 @@ class PostgresServer:
     def connected(self) -> Iterator[tuple[Connection, Cursor]]:
         """A connection in a transaction, which is undone at the end unless it was committed.
 
-        Raises WarehouseUnavailableError when the server does not answer or goes away, UserError when it lets
-        nobody in; other failures of the block are raised as they are.
+        Raises WarehouseUnavailableError when the server does not answer, UserError when it lets nobody in;
+        a DatabaseFailure of the block is the block's, which can make a UserError of it by `failure`.
         """
         try:
             connection = connect(self._url)
         except DatabaseFailure as error:
             raise self._refused(error) from error
-        try:
-            with connection, connection.cursor() as cursor:
-                yield connection, cursor
-        except DatabaseFailure as error:
-            if _is_lost(error):
-                raise WarehouseUnavailableError(
-                    f"the warehouse {self.address} went away: {in_words(error)}"
-                ) from error
-            raise
+        with connection, connection.cursor() as cursor:
+            yield connection, cursor
+
+    def failure(self, error: DatabaseFailure, what: str, kind: type[UserError] = UserError) -> UserError:
+        """What to raise for a failure of a block, in one line that begins with `what`.
+
+        A WarehouseUnavailableError when the server went away or can't now, otherwise of a kind.
+        """
+        if is_passing(error):
+            kind = WarehouseUnavailableError
+        return kind(f"{what}: {in_words(error)}")
 
     def _refused(self, error: DatabaseFailure) -> UserError:
         text = in_words(error)
@@ -98,9 +100,10 @@ def _diagnosis(error: DatabaseFailure) -> dict[str, str]:
     return found
 
 
-def _is_lost(error: DatabaseFailure) -> bool:
+def is_passing(error: DatabaseFailure) -> bool:
+    """Whether the same may work a moment later."""
     if error.sqlstate:
-        return error.sqlstate.startswith(LOST_STATES)
+        return error.sqlstate.startswith(PASSING_STATES)
     return any(words in str(error) for words in LOST)
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from infra.contracts.errors import UserError
 from infra.settings import Settings
 from infra.warehouse.answers import plain
-from infra.warehouse.connection import Cursor, DatabaseFailure, PostgresServer, in_words
+from infra.warehouse.connection import Cursor, DatabaseFailure, PostgresServer, in_words, is_passing
 from infra.warehouse.contract import NO_TABLE, check_name, with_tables
 
 QUERY_WITHIN_S = 60
@@ -45,8 +45,8 @@ class PostgresWarehouse:
                 cursor.execute(f'ALTER TABLE "{incoming}" RENAME TO "{table}"')
                 connection.commit()
             except DatabaseFailure as error:
-                raise UserError(
-                    f"table {table} of {self.address} was not loaded: {in_words(error)}"
+                raise self._server.failure(
+                    error, f"table {table} of {self.address} was not loaded"
                 ) from error
 
     def query(self, sql: str) -> pa.Table:
@@ -54,11 +54,13 @@ class PostgresWarehouse:
         if not sql.strip():
             raise UserError(NO_TABLE)
         with self._server.connected() as (connection, cursor):
-            cursor.execute("SET TRANSACTION READ ONLY")
-            cursor.execute(f"SET LOCAL statement_timeout = '{QUERY_WITHIN_S}s'")
             try:
+                cursor.execute("SET TRANSACTION READ ONLY")
+                cursor.execute(f"SET LOCAL statement_timeout = '{QUERY_WITHIN_S}s'")
                 return _answer(cursor, sql)
             except DatabaseFailure as error:
+                if is_passing(error):
+                    raise self._server.failure(error, f"no answer from {self.address}") from error
                 connection.rollback()
                 raise UserError(_in_one_line(error, cursor)) from error
 

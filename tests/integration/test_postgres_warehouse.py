@@ -187,5 +187,5 @@ def test_a_server_that_goes_away_is_told_from_a_mistake(
         open_warehouse(replace(settings, warehouse=f"postgresql://millstream@{HOST}:{free}/x")).query(
             "SELECT 1"
         )
-    with pytest.raises(WarehouseUnavailableError, match="went away"):
+    with pytest.raises(WarehouseUnavailableError, match="no answer from"):
         open_warehouse(settings).query("SELECT pg_terminate_backend(pg_backend_pid())")
