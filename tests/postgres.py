@@ -96,7 +96,7 @@ class Postgres:
         try:
             self.sql("SELECT 1")
         except OperationalError as error:
-            if "starting up" not in str(error):
+            if "starting up" not in str(error) and "not yet accepting" not in str(error):
                 raise
             return False
         return True
