@@ -78,13 +78,16 @@ class Postgres:
 
     def sql(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run a statement as the superuser; its rows, if it has any."""
-        address = self.url(database).replace("@", f":{self.password}@")
-        with (
-            connect(address, autocommit=True) as connection,
-            connection.cursor() as cursor,
-        ):
+        with self._connection(database, autocommit=True) as connection, connection.cursor() as cursor:
             cursor.execute(statement)
             return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def locked(self, table: str, database: str) -> Iterator[None]:
+        """Nobody writes to a table within the block: who tries waits."""
+        with self._connection(database, autocommit=False) as connection, connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {table} IN SHARE MODE")
+            yield
 
     def new_database(self) -> str:
         """The address of a new, empty database."""
@@ -100,6 +103,9 @@ class Postgres:
                 raise
             return False
         return True
+
+    def _connection(self, database: str, *, autocommit: bool) -> Any:
+        return connect(self.url(database).replace("@", f":{self.password}@"), autocommit=autocommit)
 
     def _log(self) -> str:
         return (self.folder / "log").read_text()[-2000:]
