@@ -146,14 +146,28 @@ class ObjectStore:
             raise
         return True
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
-        """Every object below a prefix, in order of key; folder markers are left out."""
+    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+        """Every object below a prefix, in order of key; folder markers are left out.
+
+        With `after`, an address that need not be there, only those whose key is greater.
+        """
         bucket, key = split_url(prefix)
+        start = split_url(after)[1] if after else None
         try:
-            for item in self._client.list_objects(bucket, prefix=key, recursive=True):
+            for item in self._client.list_objects(bucket, prefix=key, recursive=True, start_after=start):
                 name = item.object_name or ""
                 if not name.endswith("/") and item.last_modified is not None:
                     yield StoredObject(f"s3://{bucket}/{name}", item.size or 0, item.last_modified)
+        except S3Error as error:
+            self._explain(error, bucket)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The addresses one level below a prefix (both end in /) that have objects below them, in order."""
+        bucket, key = split_url(prefix)
+        try:
+            for item in self._client.list_objects(bucket, prefix=key):
+                if item.is_dir:
+                    yield f"s3://{bucket}/{item.object_name}"
         except S3Error as error:
             self._explain(error, bucket)
 

@@ -14,7 +14,7 @@ from infra.files import Store, address, open_store
 from infra.parquet import read_parquet
 from infra.process import run_command
 from infra.settings import Settings
-from infra.warehouse import Warehouse
+from infra.warehouse import Warehouse, open_warehouse
 
 
 def load(store: Store, warehouse: Warehouse, pointer: str, table: str) -> int:
@@ -35,9 +35,9 @@ def main(pointer: str, table: str) -> None:
     """Load the published rollup into the warehouse."""
     settings = Settings.load()
     source = address(pointer)
-    warehouse = Warehouse(settings)
+    warehouse = open_warehouse(settings)
     rows = load(open_store(source, settings), warehouse, source, table)
-    click.echo(f"{table}: {rows} rows from {source} in {warehouse.path}")
+    click.echo(f"{table}: {rows} rows from {source} in {warehouse.address}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.settings import Settings
+from tests.postgres import Postgres, postgres
 
 with warnings.catch_warnings():
     # kafka-python reads its schemas by a function that Python 3.11 deprecated (3.13 took that back).
@@ -28,6 +29,8 @@ def settings_of(home: Path) -> Settings:
         secret_key="",
         kafka_servers="",
         kafka_brokers=1,
+        warehouse="",
+        warehouse_password="",
     )
 
 
@@ -51,3 +54,10 @@ def kafka_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting
     """Settings that give a running Kafka of one broker."""
     with servers(settings_of(tmp_path_factory.mktemp("kafka") / "home"), ("kafka",)) as ready:
         yield ready
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A running PostgreSQL."""
+    with postgres() as server:
+        yield server

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from infra.contracts.events import Event, Sale, Transaction, encode
+from infra.contracts.events import Decision, Event, Sale, Transaction, encode
 from infra.streams.records import Record, Shard
 
 T0 = datetime(2018, 8, 8, tzinfo=UTC)
@@ -46,6 +46,22 @@ def transaction(number: int, **changes: Any) -> Transaction:
         "amount_cents": 100 + number,
     }
     return Transaction(**(fields | changes))
+
+
+def decision(number: int) -> Decision:
+    """The decision on the transaction of that number."""
+    asked = transaction(number)
+    return Decision(
+        **{name: getattr(asked, name) for name in asked.__struct_fields__},
+        score=0.25,
+        action="review",
+        reasons=["amount", "terminal's frauds"],
+        model_version="m1",
+        terminal_as_of=T0,
+        features=[0.5, float(number)],
+        sent_at=T0,
+        scored_at=T0,
+    )
 
 
 def sale(number: int, month: str) -> Sale:

@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 from infra.archive.errors import raw_data, read_failed
 from infra.archive.intents import Intents
 from infra.contracts.datasets import DataSet
-from infra.contracts.delivery import DeclaredDelivery
+from infra.contracts.delivery import DeclaredDelivery, Partitioning
 from infra.contracts.events import Event, encode
+from infra.contracts.prefixes import parse_prefix
 from infra.metrics import Metrics
 from infra.objects import ObjectStore
 from infra.settings import Settings
@@ -251,6 +252,20 @@ def read_rows(url: str, body: bytes) -> list[dict[str, Any]]:
 def ids(rows: Iterable[Mapping[str, Any]], name: str = "transaction_id") -> Counter[int]:
     """How often each id is there."""
     return Counter(row[name] for row in rows)
+
+
+def partitioned(scene: Stage) -> DeclaredDelivery:
+    """A delivery stream of sales by month, for a stage of its own."""
+    (declared,) = deliveries_of(DataSet(scene.settings.bucket), ["sales"])
+    return replace(
+        declared,
+        name=scene.stream,
+        stream=scene.stream,
+        interval_s=0.0,
+        prefix=parse_prefix(f"{scene.stream}/month=!{{partitionKeyFromQuery:month}}/"),
+        error_prefix=parse_prefix(f"errors/{scene.stream}/!{{firehose:error-output-type}}/"),
+        partitioning=Partitioning("month", "month"),
+    )
 
 
 @contextmanager

@@ -107,9 +107,11 @@ class Intents:
             return None
         return _read(url, body)
 
-    def firsts(self, shard: int) -> list[int]:
-        """Where each cut of a shard that was ever begun starts, ascending."""
-        return [int(item.url.rsplit("/", 1)[1]) for item in self._store.list(f"{self._prefix}{shard}/")]
+    def firsts(self, shard: int, begin: int = 0) -> list[int]:
+        """Where each cut of a shard that was ever begun, at `begin` or later, starts; ascending."""
+        after = self.url(shard, begin - 1) if begin else ""
+        found = self._store.list(f"{self._prefix}{shard}/", after)
+        return [int(item.url.rsplit("/", 1)[1]) for item in found]
 
     def last_before(self, shard: int, offset: int | None = None) -> Intent | None:
         """The last cut of a shard, or the last one that begins below an offset."""
@@ -128,6 +130,13 @@ class Intents:
                 intent = self.get(shard, first)
                 if intent is not None and intent.end > begin:
                     yield intent
+
+
+def topics_and_shards(store: ObjectStore, bucket: str, delivery: str) -> list[tuple[str, int]]:
+    """The topic ids and shards that a delivery stream ever cut."""
+    topics = store.folders(f"s3://{bucket}/delivery/{delivery}/")
+    shards = (shard.split("/")[-3:-1] for topic in topics for shard in store.folders(topic))
+    return [(topic_id, int(number)) for topic_id, number in shards]
 
 
 def runs_of(offsets: Iterable[int]) -> OffsetRuns:

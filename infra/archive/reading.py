@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.archive.errors import FailedRecord, read_failed
+from infra.archive.formats import ParquetObjects, columns_of
 from infra.archive.intents import Intent, Intents, OffsetRuns, Part
+from infra.contracts.events import EVENTS, decoder
 from infra.objects import ObjectStore
 from infra.streams.records import Shard
 
@@ -69,6 +71,15 @@ def read_rows(store: ObjectStore, held: Held, columns: Sequence[str]) -> pa.Tabl
         ]
         table = pa.table({name: [event[name] for event in events] for name in columns})
     return table.filter(pa.array(held.mask))
+
+
+def object_rows(body: bytes, intent: Intent) -> pa.Table:
+    """All rows of an object of good records, with the columns of its kind of event."""
+    if intent.format == "parquet":
+        return pq.read_table(io.BytesIO(body))
+    kind, lines = EVENTS[intent.kind], gzip.decompress(body).splitlines()
+    rows = ParquetObjects(kind, columns_of("parquet", kind))
+    return pa.Table.from_batches([rows.chunk([decoder(kind).decode(line) for line in lines], lines)])
 
 
 def offsets_of(runs: OffsetRuns) -> npt.NDArray[np.int64]:

@@ -14,7 +14,7 @@ from infra.objects import ObjectStore
 from infra.parquet import read_parquet
 from infra.report.figures import BatchFigures
 from infra.settings import Settings
-from infra.warehouse import Warehouse
+from infra.warehouse import open_warehouse
 
 TABLE = "sales_rollup"
 
@@ -31,7 +31,7 @@ def batch_figures(
     pointer: str,
 ) -> tuple[BatchFigures, pa.Table]:
     """report.json of a finished run (without the report's own path), and the rollup that it is about."""
-    store, warehouse = ObjectStore(settings), Warehouse(settings)
+    store, warehouse = ObjectStore(settings), open_warehouse(settings)
     rollup_figures = json.loads(store.get(pointer))
     rollup = read_parquet(store, rollup_figures["table"])
     steps_s = sum((step.ended_at or 0) - (step.started_at or 0) for step in cluster.steps)
@@ -55,7 +55,7 @@ def batch_figures(
         "output": rollup_figures["table"],
         "rejected": rollup_figures["rejected"],
         "warehouse": {
-            "path": str(warehouse.path),
+            "path": warehouse.address,
             "table": TABLE,
             "rows": warehouse.query(f"SELECT count(*) AS n FROM {TABLE}")["n"][0].as_py(),
         },

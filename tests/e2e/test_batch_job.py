@@ -16,7 +16,7 @@ import pytest
 from infra.local.servers import servers
 from infra.objects import ObjectStore
 from infra.settings import ROOT, Settings
-from infra.warehouse import Warehouse
+from infra.warehouse import open_warehouse
 from producers.sales_patterns import expected_index
 from tests.cluster_cases import WITHIN_S
 
@@ -56,7 +56,7 @@ def test_the_generated_sales_show_what_was_planted(home_settings: Settings) -> N
     assert set(report["seconds"]) == {"setup", "data", "cluster_start", "steps", "total"}
     assert 0 < report["cost"]["on_demand_usd"] < report["cost"]["always_on_month_usd"]
     assert report["peak_memory_mb"] > 0
-    rows = Warehouse(home_settings).query(
+    rows = open_warehouse(home_settings).query(
         "SELECT category, region, season, avg(seasonal_index) AS index, sum(revenue_cents) AS cents, "
         "count(*) AS years FROM sales_rollup GROUP BY ALL"
     )
@@ -108,7 +108,7 @@ def test_data_of_ones_own_is_exact(home_settings: Settings, tmp_path: Path) -> N
         "AND \"Order Date\" <> '02/30/2024' GROUP BY ALL ORDER BY ALL"
     )
     assert relation is not None
-    rolled_up = Warehouse(home_settings).query(
+    rolled_up = open_warehouse(home_settings).query(
         "SELECT category, sum(revenue_cents)::BIGINT FROM sales_rollup GROUP BY ALL ORDER BY ALL"
     )
     assert [tuple(row.values()) for row in rolled_up.to_pylist()] == relation.fetchall()
@@ -152,9 +152,9 @@ def test_a_month_again_gives_the_same_table(home_settings: Settings) -> None:
     """MONTH= reads one season of the lake and publishes what the full run did."""
     first = figures(home_settings, batch_job(home_settings, "--rows", "100000", *SMALL))
     everything = "SELECT * FROM sales_rollup ORDER BY ALL"
-    before = Warehouse(home_settings).query(everything)
+    before = open_warehouse(home_settings).query(everything)
     again = figures(home_settings, batch_job(home_settings, "--month", "2026-10", *SMALL))
     assert again["mode"] == "month"
     assert 0 < again["rows_read"] < first["rows_read"] / 10
     assert again["revenue_cents"] == first["revenue_cents"]
-    assert Warehouse(home_settings).query(everything).equals(before)
+    assert open_warehouse(home_settings).query(everything).equals(before)

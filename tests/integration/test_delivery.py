@@ -12,8 +12,7 @@ import pytest
 
 from infra.archive.intents import WRITER, Intent, check_store
 from infra.archive.reading import delivered, delivered_errors, delivered_rows
-from infra.contracts.datasets import DataSet
-from infra.contracts.delivery import DeclaredDelivery, Partitioning
+from infra.contracts.delivery import DeclaredDelivery
 from infra.contracts.errors import UserError
 from infra.contracts.events import encode
 from infra.contracts.prefixes import parse_prefix
@@ -21,10 +20,9 @@ from infra.objects import ObjectStore
 from infra.settings import Settings
 from infra.streams.errors import FencedError, OffsetOutOfRangeError
 from infra.streams.records import Shard
-from stream_consumers.delivery import deliveries_of
 from stream_consumers.delivery_cuts import Cut, Sorting, resolve
 from tests.delivery_cases import T0, sale, transaction
-from tests.delivery_stage import SHARDS, Crash, Stage, Steps, ids, stage
+from tests.delivery_stage import SHARDS, Crash, Stage, Steps, ids, partitioned, stage
 
 
 @pytest.fixture
@@ -270,20 +268,6 @@ def test_partitions_go_to_their_months_and_too_many_to_the_errors(settings: Sett
         assert scene.errors() == Counter(encode(each) for each in sales if each.month not in kept)
         assert {url.split("/")[4] for url in scene.objects("month=")} == {f"month={month}" for month in kept}
         assert all("activePartitionExceeded" in url for url in scene.objects("/errors/"))
-
-
-def partitioned(scene: Stage) -> DeclaredDelivery:
-    """A delivery stream of sales by month, for a stage of its own."""
-    (declared,) = deliveries_of(DataSet(scene.settings.bucket), ["sales"])
-    return replace(
-        declared,
-        name=scene.stream,
-        stream=scene.stream,
-        interval_s=0.0,
-        prefix=parse_prefix(f"{scene.stream}/month=!{{partitionKeyFromQuery:month}}/"),
-        error_prefix=parse_prefix(f"errors/{scene.stream}/!{{firehose:error-output-type}}/"),
-        partitioning=Partitioning("month", "month"),
-    )
 
 
 def test_a_store_that_overwrites_is_refused(s3_settings: Settings) -> None:

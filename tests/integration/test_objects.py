@@ -69,6 +69,17 @@ def test_a_list_goes_on_after_a_thousand(store: ObjectStore, prefix: str) -> Non
     assert list(store.list(prefix)) == []
 
 
+def test_a_list_begins_behind_an_address(store: ObjectStore, prefix: str) -> None:
+    """Which need not be there; folders are those one level below that hold anything."""
+    for name in ("in/a/1", "in/a/3", "in/b/2/c", "in/d", "inner/e"):
+        store.put(f"{prefix}/{name}", b"")
+    found = [item.url.removeprefix(prefix) for item in store.list(f"{prefix}/in/", f"{prefix}/in/a/2")]
+    assert found == ["/in/a/3", "/in/b/2/c", "/in/d"]
+    assert list(store.list(f"{prefix}/in/a/", f"{prefix}/in/a/3")) == []
+    assert list(store.folders(f"{prefix}/in/")) == [f"{prefix}/in/a/", f"{prefix}/in/b/"]
+    assert list(store.folders(f"{prefix}/none/")) == []
+
+
 def test_deleting_leaves_the_rest(store: ObjectStore, prefix: str) -> None:
     """Exactly the named objects go; one that was not there is no error."""
     for name in ("a", "b"):
