@@ -39,7 +39,9 @@ class RunningStack:
 
     def sql(self, query: str) -> str:
         """Ask PostgreSQL itself; rows as lines, columns divided by |."""
-        return self.inside("postgres", "psql", "-At", "-U", "millstream", "-c", query).strip()
+        return self.inside(
+            "postgres", "psql", "-At", "-U", "millstream", "-d", "millstream", "-c", query
+        ).strip()
 
     def running(self) -> dict[str, str]:
         """The state of each service's container, by service."""
