@@ -1,0 +1,57 @@
+"""The charts of the pages, as options of ECharts. Colours are the page's CSS variables, light or dark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from infra.console.state import Points
+
+MINUTES = 10
+
+
+def line_chart(lines: Mapping[str, Points], now: float, unit: str, colours: Sequence[str]) -> dict[str, Any]:
+    """Lines over the last ten minutes; `unit` stands at the axis, `colours` name variables of the palette."""
+    muted = {"color": "var(--muted)", "fontSize": 11}
+    return {
+        "animation": False,
+        "grid": {"left": 8, "right": 12, "top": 34, "bottom": 4, "containLabel": True},
+        "legend": {
+            "left": 0, "top": 0, "itemWidth": 14, "itemHeight": 3, "icon": "rect",
+            "textStyle": {"color": "var(--ink)", "fontSize": 12},
+        },
+        "tooltip": {
+            "trigger": "axis", "backgroundColor": "var(--surface)", "borderColor": "var(--line)",
+            "textStyle": {"color": "var(--ink)", "fontSize": 12}, "confine": True,
+            ":valueFormatter": f"v => v == null ? '' : Math.round(v).toLocaleString('en') + ' {unit}'",
+            "axisPointer": {"lineStyle": {"color": "var(--muted)"}},
+        },
+        "useUTC": True,
+        "xAxis": {
+            "type": "time", "min": round((now - MINUTES * 60) * 1000), "max": round(now * 1000),
+            "axisLabel": {**muted, "formatter": "{HH}:{mm}", "hideOverlap": True},
+            "minInterval": 60_000, "axisLine": {"lineStyle": {"color": "var(--line)"}},
+            "axisTick": {"show": False}, "splitLine": {"show": False},
+        },
+        "yAxis": {
+            "type": "value", "min": 0, "minInterval": 1, "name": unit,
+            "nameTextStyle": {**muted, "align": "right"}, "nameGap": 10,
+            "axisLabel": {**muted, ":formatter": "v => v.toLocaleString('en')"},
+            "splitLine": {"lineStyle": {"color": "var(--line)"}},
+        },
+        "series": [
+            {
+                "name": name, "type": "line", "showSymbol": False, "data": _points(points, now),
+                "lineStyle": {"width": 2, "color": f"var(--{colour})"},
+                "itemStyle": {"color": f"var(--{colour})"},
+                "areaStyle": {"color": f"var(--{colour})", "opacity": 0.08},
+                "emphasis": {"disabled": True},
+            }
+            for (name, points), colour in zip(lines.items(), colours, strict=False)
+        ],
+    }  # fmt: skip
+
+
+def _points(points: Points, now: float) -> list[list[float]]:
+    first = now - MINUTES * 60
+    return [[round(at * 1000), round(value, 1)] for at, value in points if at >= first]
