@@ -11,11 +11,14 @@ MINUTES = 10
 
 
 def line_chart(lines: Mapping[str, Points], now: float, unit: str, colours: Sequence[str]) -> dict[str, Any]:
-    """Lines over the last ten minutes; `unit` stands at the axis, `colours` name variables of the palette."""
+    """Lines over the last ten minutes.
+
+    `unit` stands behind a value that is pointed at; `colours` are names of the palette.
+    """
     muted = {"color": "var(--muted)", "fontSize": 11}
     return {
         "animation": False,
-        "grid": {"left": 8, "right": 12, "top": 34, "bottom": 4, "containLabel": True},
+        "grid": {"left": 8, "right": 12, "top": 30, "bottom": 4, "containLabel": True},
         "legend": {
             "left": 0, "top": 0, "itemWidth": 14, "itemHeight": 3, "icon": "rect",
             "textStyle": {"color": "var(--ink)", "fontSize": 12},
@@ -34,8 +37,7 @@ def line_chart(lines: Mapping[str, Points], now: float, unit: str, colours: Sequ
             "axisTick": {"show": False}, "splitLine": {"show": False},
         },
         "yAxis": {
-            "type": "value", "min": 0, "minInterval": 1, "name": unit,
-            "nameTextStyle": {**muted, "align": "right"}, "nameGap": 10,
+            "type": "value", "min": 0, "minInterval": 1,
             "axisLabel": {**muted, ":formatter": "v => v.toLocaleString('en')"},
             "splitLine": {"lineStyle": {"color": "var(--line)"}},
         },

@@ -23,11 +23,16 @@ from infra.report import palette
 
 REFRESH_S = 1.0
 STYLE = Path(__file__).parent / "templates" / "console.css"
+HEAT = Path(palette.__file__).parent / "templates" / "heat.css"
+"""The steps of colour of heat maps, which the reports have too."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel: `fragment` and `chart` are names of what its view gives; `kind` is its width or look."""
+    """A panel: `fragment` and `chart` are names of what its view gives; `kind` is its width or look.
+
+    What is wide or `tall` scrolls in a place of its own, which stays when the fragment in it is replaced.
+    """
 
     fragment: str = ""
     title: str = ""
@@ -35,6 +40,7 @@ class Panel:
     kind: str = ""
     note: str = ""
     define: str = ""
+    tall: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ PAGES = (
             Panel("tiles", kind="bare"),
             Panel("", "Decisions", "decisions", "half", "a second"),
             Panel("", "Latency", "latency", "half", "from put to score, over ten seconds each"),
-            Panel("alerts", "Latest alerts", note="newest first"),
+            Panel("alerts", "Latest alerts", note="newest first", tall=True),
             Panel("model", "Model", define=f"How right the alerts were: {DEFINITION}"),
         ),
     ),
@@ -75,13 +81,21 @@ PAGES = (
         "/archive",
         "Archive",
         views.archive,
-        (Panel("deliveries", "Delivery streams"), Panel("objects", "Newest objects")),
+        (
+            Panel("deliveries", "Delivery streams"),
+            Panel("objects", "Newest objects", note="of the newest cuts of each", tall=True),
+        ),
     ),
     Page(
         "/clusters",
         "Clusters",
         views.clusters,
-        (Panel("clusters", "Clusters"), Panel("cluster", "Cluster")),
+        (
+            Panel("clusters", "Clusters", note="choose one by its id", tall=True),
+            Panel("cluster", "Cluster"),
+            Panel("steps", "Steps"),
+            Panel("cost", "Cost", note="on AWS, node by node"),
+        ),
     ),
     Page(
         "/results",
@@ -142,7 +156,8 @@ def _add(board: Board, page: Page, rendered: _Rendered) -> None:
                         chart = ui.echart(options[panel.chart], renderer="svg").classes("chart")
                         charts[panel.chart] = chart
                     if panel.fragment:
-                        places[panel.fragment] = _html(fragments[panel.fragment])
+                        place = _html(fragments[panel.fragment])
+                        places[panel.fragment] = place.classes("scroll tall" if panel.tall else "scroll")
 
         def refresh() -> None:
             fragments, options = rendered.now(look)
@@ -185,5 +200,5 @@ def _style() -> str:
     return (
         f":root {{ color-scheme: light dark; {palette.css(dark=False)} }}\n"
         f"@media (prefers-color-scheme: dark) {{ :root {{ {palette.css(dark=True)} }} }}\n"
-        f"{STYLE.read_text()}\n.contents {{ display: contents; }}\n"
+        f"{STYLE.read_text()}\n{HEAT.read_text()}\n.contents {{ display: contents; }}\n"
     )

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from infra.contracts.datasets import LABEL_DELAY
 from infra.contracts.events import Alert, Label
 
 KEPT = 20_000
+MOMENT = timedelta(microseconds=1)
 DEFINITION = (
     "Only transactions that could already be labelled count: those older than the newest label less seven "
     "days of event time. Precision: alerts whose transaction was labelled fraud, of all alerts on them. "
@@ -78,8 +79,9 @@ class Verdicts:
         self._drop(self._labels)
 
     def begin_at(self, event_time: datetime) -> None:
-        """Nothing that is older was read."""
-        self.cut = event_time if self.cut is None else max(self.cut, event_time)
+        """Not all up to this moment is held: others of the very same moment may be missing too."""
+        since = event_time + MOMENT
+        self.cut = since if self.cut is None else max(self.cut, since)
 
     def verdict(self, live_from: datetime) -> Verdict | None:
         """What has turned out so far; None while nothing could be labelled yet."""

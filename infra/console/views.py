@@ -21,7 +21,8 @@ from infra.report.seasonal import SEASONS
 
 OFFSETS = (
     "Records a second are differences of Kafka's offsets over five seconds. In decisions and alerts, which "
-    "are written in transactions, each commit takes an offset of its own, so they count a few too many."
+    "are written in transactions, each commit takes an offset of its own: they count a few too many, and who "
+    "has read all may stand one offset behind in each shard."
 )
 SHOWN_LANDED = 60
 
@@ -94,10 +95,10 @@ def streams(board: Board, look: Look, now: float) -> tuple[Fragments, Charts]:
         Tile(
             "behind", count(max(put.lag.values(), default=0)) if put else DASH, "the slowest reader of them"
         ),
-        Tile("throttled", count(processes.throttled), "puts that a shard's limit held back, since its start"),
+        Tile("throttled", count(processes.throttled), "puts that a limit held back"),
     ]
     lines = {row.name: _rates(found, row.name) for row in rows if row.name != "sales"}
-    shown = {name: points for name, points in list(lines.items())[:4]}
+    shown = dict(list(lines.items())[:4])
     colours = ("series-1", "series-3", "series-2", "series-5")
     return (
         {
@@ -265,9 +266,9 @@ def clusters(board: Board, look: Look, now: float) -> tuple[Fragments, Charts]:
                 state=chosen,
                 line=timeline(chosen.cluster, now) if chosen else None,
                 asked=look.cluster,
-                now=now,
-                most_nodes=MOST_NODES,
             ),
+            "steps": render("steps", state=chosen, now=now),
+            "cost": render("cost", state=chosen, most_nodes=MOST_NODES),
         },
         {},
     )

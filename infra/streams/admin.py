@@ -92,7 +92,7 @@ class StreamAdmin:
         return StreamDescription(stream, str(topic_id), len(topic["partitions"]), retention // HOUR_MS)
 
     def shards_by_topic(self) -> dict[str, tuple[str, int]]:
-        """Topic id and number of shards of every stream, by name, from one request; Kafka's own are left out."""
+        """Topic id and number of shards of every stream, by name, from one request; none of Kafka's own."""
         return {
             topic["name"]: (str(UUID(str(topic["topic_id"]))), len(topic["partitions"]))
             for topic in self._admin.describe_topics()
