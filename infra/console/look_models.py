@@ -70,4 +70,4 @@ class _Card(msgspec.Struct):
     version: str
     in_force_from: datetime
     thresholds: dict[str, float]
-    metrics: dict[str, Any]
+    metrics: dict[str, Any] = {}
