@@ -44,15 +44,15 @@ class History(Generic[K]):
         passed, grown = self._pair(key, over_s)
         return grown / passed if passed else 0.0
 
-    def series(self, *keys: K) -> list[tuple[float, float]]:
-        """The rate of the sum of some totals between each two samples: (moment of the later one, rate)."""
-        found = []
-        before: tuple[float, float] | None = None
-        for at, totals in self._samples:
-            total = sum(totals.get(key, 0.0) for key in keys)
-            if before is not None and at > before[0]:
-                found.append((at, (total - before[1]) / (at - before[0])))
-            before = at, total
+    def series(self, *keys: K, over_s: float = RATE_OVER_S) -> list[tuple[float, float]]:
+        """The rate of the sum of some totals at each sample but the first: (moment, rate)."""
+        sums = [(at, sum(totals.get(key, 0.0) for key in keys)) for at, totals in self._samples]
+        found, begin = [], 0
+        for number in range(1, len(sums)):
+            at, total = sums[number]
+            while begin < number - 1 and sums[begin][0] < at - over_s:
+                begin += 1
+            found.append((at, (total - sums[begin][1]) / (at - sums[begin][0])))
         return found
 
     def _pair(self, key: K, over_s: float) -> tuple[float, float]:

@@ -54,11 +54,9 @@ class ProcessesLook:
             },
             throttled=int(samples.total("throttled_total")),
             decisions_per_s=history.rate(("decisions",)),
-            actions={labels["action"]: int(value) for labels, value in samples.labelled("decisions_total")},
             p50_s=self._quantile(0.5, LATENCY_OVER_S),
             p99_s=self._quantile(0.99, LATENCY_OVER_S),
             paused_shards=int(samples.total("shards_paused")),
-            models=tuple(labels["version"] for labels, value in samples.labelled("model_in_force") if value),
             deliveries=self._deliveries(samples),
             decided=history.series(("decisions",)),
             p50=[(at, p50) for at, p50, _ in self._latency if p50 is not None],
@@ -67,7 +65,7 @@ class ProcessesLook:
 
     def _quantile(self, share: float, over_s: float) -> float | None:
         counts = {
-            bound: self._history.growth(("latency", repr(bound)), over_s)
+            bound: self._history.growth(("latency", repr(float(bound))), over_s)
             for bound in (*metrics.LATENCY_S, math.inf)
         }
         return quantile(counts, share)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from infra.console.decision_tails import Decided, DecisionTails
 from infra.console.history import History
 from infra.console.state import Flags, ShardState, Streams, StreamState
 from infra.console.topic import NotThereError
@@ -89,7 +90,7 @@ class StreamsLook:
         sets = {
             data_set: tuple(state for state in states if _belongs(state.name, data_set)) for data_set in ids
         }
-        return Streams(sets, self._read_flags(watch, topics))
+        return Streams(sets, self._read_flags(watch, topics, ends))
 
     def _state(
         self,
@@ -117,7 +118,7 @@ class StreamsLook:
             rates=self._history.series(*shards),
         )
 
-    def _read_flags(self, watch: _Watch, topics: Topics) -> dict[str, Flags]:
+    def _read_flags(self, watch: _Watch, topics: Topics, ends: Mapping[Shard, int]) -> dict[str, Flags]:
         for data_set in self._wanted() | set(self._flags):
             streams = [DataSet("", data_set).stream(name) for name in ("alerts", "labels")]
             if not all(stream in topics for stream in streams):
@@ -126,9 +127,21 @@ class StreamsLook:
             made = tuple(topics[stream][0] for stream in streams)
             if data_set not in self._flags or self._flags[data_set].topic_ids != made:
                 self._flags[data_set] = _FlagReader(made, streams[0], streams[1])
+                watch.tails.forget(DataSet("", data_set).stream("decisions"))
+        decisions = {
+            name: [shard for shard in ends if shard.stream == DataSet("", name).stream("decisions")]
+            for name in self._flags
+        }
+        # Before the alerts: those of all decisions that are seen here can be read then.
+        tails = [shard for shards in decisions.values() for shard in shards]
+        if watch.tails.is_due:
+            watch.tails.read(watch.admin.begins(tails), {shard: ends[shard] for shard in tails})
         watch.read(self._flags.values(), topics)
         live_from = self._live_from()
-        return {name: reader.flags(live_from.get(name)) for name, reader in self._flags.items()}
+        return {
+            name: reader.flags(live_from.get(name), watch.tails.decided(decisions[name]))
+            for name, reader in self._flags.items()
+        }
 
 
 class _Watch:
@@ -137,12 +150,14 @@ class _Watch:
     def __init__(self, servers: str) -> None:
         self.admin = StreamAdmin(servers, answer_s=ANSWER_S)
         self._consumer = StreamConsumer(servers, streams=[], group=None, client_id="console")
+        self.tails = DecisionTails(servers)
         self._topics: Topics = {}
         self._topics_at = float("-inf")
         self._assigned: set[Shard] = set()
 
     def close(self) -> None:
         self._consumer.close()
+        self.tails.close()
         self.admin.__exit__()
 
     def topics(self) -> Topics:
@@ -204,7 +219,7 @@ class _FlagReader:
         self._actions: Counter[str] = Counter()
         self._verdicts = Verdicts()
         self._history: History[str] = History()
-        self._verdict: tuple[tuple[int, int, datetime | None], Verdict | None] | None = None
+        self._verdict: tuple[tuple[object, ...], Verdict | None] | None = None
         self._count = 0
         self._labels = 0
 
@@ -223,19 +238,23 @@ class _FlagReader:
             self._verdicts.labelled(labels)
             self._labels += len(labels)
 
-    def flags(self, live_from: datetime | None) -> Flags:
+    def flags(self, live_from: datetime | None, decided: Decided | None) -> Flags:
         """What is known now."""
         reading = any(self.positions.get(shard, 0) < goal for shard, goal in self.goals.items())
         if not reading:  # what is read back did not come just now
             self._history.add(time.time(), {"alerts": float(self._count)})
-        state = (self._count, self._labels, live_from)
+        state = (self._count, self._labels, live_from, decided, reading)
         if self._verdict is None or self._verdict[0] != state:
-            self._verdict = state, None if live_from is None else self._verdicts.verdict(live_from)
+            known = None
+            if live_from is not None and decided is not None and not reading:
+                known = self._verdicts.verdict(live_from, decided.until)
+            self._verdict = state, known
         return Flags(
             newest=tuple(reversed(self._newest)),
             actions=dict(self._actions),
             per_s=self._history.rate("alerts"),
             verdict=self._verdict[1],
+            models=decided.models if decided else (),
             reading=reading,
         )
 

@@ -64,11 +64,9 @@ class Processes:
     put_bytes_per_s: Mapping[Shard, float] = field(default_factory=dict)
     throttled: int = 0
     decisions_per_s: float = 0.0
-    actions: Mapping[str, int] = field(default_factory=dict)
     p50_s: float | None = None
     p99_s: float | None = None
     paused_shards: int = 0
-    models: tuple[str, ...] = ()
     deliveries: Mapping[str, Delivering] = field(default_factory=dict)
     decided: Points = ()
     p50: Points = ()
@@ -110,13 +108,14 @@ class StreamState:
 class Flags:
     """The alerts of a data set that were read so far, newest first, and what labels say of them.
 
-    `reading` while older records are still being read.
+    `models` made the last decisions; `reading` while older records are still being read.
     """
 
     newest: tuple[Alert, ...]
     actions: Mapping[str, int]
     per_s: float
     verdict: Verdict | None
+    models: tuple[str, ...]
     reading: bool
 
 

@@ -2,8 +2,10 @@
 
 A label says that a transaction was fraud, and comes seven days of event time after it; without one by then it
 was none. So with `labelled_until`, the newest label's `known_at`, less seven days, every transaction *before*
-that moment is judged for good: its label has come, or never will. Of the transactions from `since` up to
-there, where `since` is the data set's first live moment, or later when not all was read:
+that moment is judged for good: its label has come, or never will. A scorer that is far behind may not have
+decided on it yet, so the moment is never after that up to which all are decided, in every shard. Of the
+transactions from `since` up to there, where `since` is the data set's first live moment, or later when not
+all was read:
 
 - precision: alerts whose transaction has a label, of all alerts;
 - recall: labels whose transaction had an alert, of all labels.
@@ -24,8 +26,8 @@ KEPT = 20_000
 MOMENT = timedelta(microseconds=1)
 DEFINITION = (
     "Only transactions that could already be labelled count: those older than the newest label less seven "
-    "days of event time. Precision: alerts whose transaction was labelled fraud, of all alerts on them. "
-    "Recall: labelled frauds that had an alert, of all labelled frauds among them."
+    "days of event time, and decided in every shard. Precision: alerts whose transaction was labelled fraud, "
+    "of all alerts on them. Recall: labelled frauds that had an alert, of all labelled frauds among them."
 )
 
 
@@ -83,12 +85,15 @@ class Verdicts:
         since = event_time + MOMENT
         self.cut = since if self.cut is None else max(self.cut, since)
 
-    def verdict(self, live_from: datetime) -> Verdict | None:
-        """What has turned out so far; None while nothing could be labelled yet."""
+    def verdict(self, live_from: datetime, decided_until: datetime) -> Verdict | None:
+        """What has turned out so far; None while nothing could be labelled yet.
+
+        In every shard the transactions before `decided_until` are decided.
+        """
         if self._labelled_until is None:
             return None
         since = live_from if self.cut is None else max(self.cut, live_from)
-        until = self._labelled_until - LABEL_DELAY
+        until = min(self._labelled_until - LABEL_DELAY, decided_until)
         if until <= since:
             return None
         alerts = set(_between(self._alerts, since, until))

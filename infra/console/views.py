@@ -131,7 +131,6 @@ def fraud(board: Board, look: Look, now: float) -> tuple[Fragments, Charts]:
         *_right(board, look),
     ]
     mine = models.models.get(look.data_set, ())
-    scoring = here and any(light.name == "Scorer" and light.level != "off" for light in processes.lights)
     names = ("roc_auc", "average_precision", "card_precision_100")
     nothing: tuple[tuple[float, float], ...] = ()
     return (
@@ -144,8 +143,8 @@ def fraud(board: Board, look: Look, now: float) -> tuple[Fragments, Charts]:
                 "model",
                 reading=board.models.reading,
                 models=mine,
-                in_use=processes.models if here else (),
-                scoring=scoring,
+                in_use=flags.models if flags else (),
+                scoring=here,
                 names=[name for name in names if any(name in model.metrics for model in mine)],
             ),
         },
@@ -170,7 +169,10 @@ def _whose(board: Board, look: Look) -> str:
     playing = board.processes.reading.value.playing
     if playing is None:
         return "no scorer runs"
-    return "" if playing == look.data_set else f"the scorer works on data set {playing or 'default'}"
+    if playing != look.data_set:
+        return f"the scorer works on data set {playing or 'default'}"
+    paused = board.processes.reading.value.paused_shards
+    return f"{counted(paused, 'shard')} wait for a terminals' table" if paused else "committed"
 
 
 def _actions(board: Board, look: Look) -> str:

@@ -8,10 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from infra.cluster.journal import Journal
 from infra.cluster.model import Cluster, Instance, Step
 from infra.contracts.datasets import LABEL_DELAY, DataSet
-from infra.contracts.events import Alert, Event, Label, Transaction, encode
+from infra.contracts.events import Alert, Decision, Event, Label, Transaction, encode
 from infra.local import kafka, servers
 from infra.objects import ObjectStore
 from infra.provision import provision
@@ -31,6 +31,7 @@ from infra.report.folder import write_report
 from infra.settings import ROOT, Settings
 from infra.streams.admin import StreamAdmin
 from infra.streams.producer import StreamProducer
+from infra.streams.records import shard_number
 from tests import scorer_cases as cases
 from tests.stream_cases import wait
 
@@ -104,6 +105,15 @@ def alert_of(transaction: Transaction) -> Alert:
     )
 
 
+def decision_of(transaction: Transaction) -> Decision:
+    """What the model m1 said of a transaction."""
+    fields = {name: getattr(transaction, name) for name in transaction.__struct_fields__}
+    return Decision(
+        **fields, score=0.1, action="approve", reasons=[], model_version="m1", terminal_as_of=None,
+        features=[], sent_at=transaction.event_time, scored_at=transaction.event_time,
+    )  # fmt: skip
+
+
 def label_of(transaction: Transaction) -> Label:
     """A label that comes when it is due."""
     return Label(
@@ -133,16 +143,16 @@ class Home:
         frauds = [*flagged[::2], self.rows[1], self.rows[-1]]
         self.labels = [label_of(row) for row in sorted(frauds, key=lambda row: row.event_time)]
         self.put("transactions", self.rows)
+        self.put("decisions", [decision_of(row) for row in self.rows])
         self.put("alerts", self.alerts)
         self.put("labels", self.labels)
         self.cluster = self._cluster()
         self.report = write_report(settings.home, "batch-job", "r1", {"rows": 7}, "<p>the report of a run")
 
-    def put(self, stream: str, events: list[Transaction] | list[Alert] | list[Label]) -> None:
+    def put(self, stream: str, events: Sequence[Event]) -> None:
         """Put events, slowly enough for the shards' limits."""
         producer = StreamProducer(self.live.kafka_servers, "test")
         try:
-            each: Event
             for each in events:
                 producer.put(stream, each.key, encode(each))
             producer.flush()
@@ -254,6 +264,7 @@ def test_the_page_shows_what_the_servers_hold(
         precision, recall = judged(home)
         text_of(page, "[data-figure=precision]", precision)
         text_of(page, "[data-figure=recall]", recall)
+        text_of(page, "[data-figure=model]", "m1")
         late = replace_id(home.alerts[-1], 10_000)
         home.put("alerts", [late])
         expect(page.locator('[data-alert="10000"]')).to_be_visible(timeout=WITHIN_MS)
@@ -306,8 +317,12 @@ def test_the_page_shows_what_the_servers_hold(
 
 
 def judged(home: Home) -> tuple[str, str]:
-    """Precision and recall by hand: of what is older than the newest label's own transaction."""
-    until = max(label.known_at for label in home.labels) - timedelta(days=7)
+    """Precision and recall by hand: of what is older than the newest label's own transaction, and decided."""
+    last: dict[int, datetime] = {}
+    for row in home.rows:
+        last[shard_number(row.key, 8)] = row.event_time
+    assert len(last) == 8
+    until = min(max(label.known_at for label in home.labels) - timedelta(days=7), *last.values())
     frauds = {label.transaction_id for label in home.labels if label.event_time < until}
     alerts = {alert.transaction_id for alert in home.alerts if alert.event_time < until}
     hits = len(frauds & alerts)

@@ -18,6 +18,7 @@ from infra.metrics import LATENCY_S
 
 LIVE_FROM = datetime(2018, 8, 8, tzinfo=UTC)
 DAY = timedelta(days=1)
+LATER = LIVE_FROM + 100 * DAY
 
 
 def alert(number: int, at: datetime) -> Alert:
@@ -62,7 +63,8 @@ def test_a_total_that_begins_anew_counts_on() -> None:
     for at, totals in enumerate(({"a": 50}, {"a": 70}, {"a": 5}, {}, {"a": 9})):
         history.add(at, totals)
     assert history.growth("a", 60) == 20 + 5 + 4
-    assert history.series("a") == [(1, 20), (2, 5), (3, 0), (4, 4)]
+    assert history.series("a", over_s=1) == [(1, 20), (2, 5), (3, 0), (4, 4)]
+    assert history.series("a", over_s=2) == [(1, 20), (2, 12.5), (3, 2.5), (4, 2)]
 
 
 def test_old_samples_are_forgotten() -> None:
@@ -100,23 +102,36 @@ def test_only_what_could_be_labelled_counts() -> None:
     """An alert whose label can't be there yet moves neither figure."""
     verdicts = Verdicts()
     verdicts.alerted([alert(1, LIVE_FROM), alert(2, LIVE_FROM + DAY), alert(3, LIVE_FROM + 2 * DAY)])
-    assert verdicts.verdict(LIVE_FROM) is None
+    assert verdicts.verdict(LIVE_FROM, LATER) is None
     verdicts.labelled([label(1, LIVE_FROM), label(9, LIVE_FROM + DAY), label(10, LIVE_FROM + 2 * DAY)])
-    found = verdicts.verdict(LIVE_FROM)
+    found = verdicts.verdict(LIVE_FROM, LATER)
     assert found is not None
     # Up to the newest label's own event time, which another label of that moment may still share.
     assert (found.alerts, found.frauds, found.hits) == (2, 2, 1)
     assert (found.precision, found.recall) == (0.5, 0.5)
     before = found
     verdicts.alerted([alert(4, LIVE_FROM + 3 * DAY)])
-    assert verdicts.verdict(LIVE_FROM) == before
+    assert verdicts.verdict(LIVE_FROM, LATER) == before
+
+
+def test_what_is_not_decided_yet_is_not_missed() -> None:
+    """A scorer that is behind has missed no fraud: what it has not decided on does not count."""
+    verdicts = Verdicts()
+    verdicts.alerted([alert(1, LIVE_FROM)])
+    verdicts.labelled([label(n, LIVE_FROM + (n - 1) * DAY) for n in (1, 2, 3)])
+    behind = verdicts.verdict(LIVE_FROM, LIVE_FROM + DAY)
+    assert behind is not None
+    assert (behind.alerts, behind.frauds, behind.recall) == (1, 1, 1.0)
+    caught_up = verdicts.verdict(LIVE_FROM, LATER)
+    assert caught_up is not None
+    assert (caught_up.frauds, caught_up.recall) == (2, 0.5)
 
 
 def test_labels_of_history_do_not_count() -> None:
     """Frauds before the first live moment were never scored: nobody missed them."""
     verdicts = Verdicts()
     verdicts.labelled([label(1, LIVE_FROM - DAY), label(2, LIVE_FROM), label(3, LIVE_FROM + DAY)])
-    found = verdicts.verdict(LIVE_FROM)
+    found = verdicts.verdict(LIVE_FROM, LATER)
     assert found is not None
     assert (found.frauds, found.recall, found.precision) == (1, 0.0, None)
 
@@ -126,7 +141,7 @@ def test_what_was_not_read_does_not_count() -> None:
     verdicts = Verdicts(kept=2)
     verdicts.alerted([alert(n, LIVE_FROM + n * DAY) for n in range(4)])
     verdicts.labelled([label(n, LIVE_FROM + n * DAY) for n in range(2, 6)])
-    found = verdicts.verdict(LIVE_FROM)
+    found = verdicts.verdict(LIVE_FROM, LATER)
     assert found is not None
     assert found.since > LIVE_FROM
     assert (found.alerts, found.frauds, found.hits) == (0, 1, 0)

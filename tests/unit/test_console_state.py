@@ -16,6 +16,7 @@ from infra.cluster.model import Cluster, Instance, Step
 from infra.console.board import Board
 from infra.console.files import report_path, step_log
 from infra.console.look_clusters import ClustersLook
+from infra.console.look_processes import ProcessesLook
 from infra.console.look_streams import data_set_of
 from infra.console.render import render
 from infra.console.state import Light, ShardState, StreamState
@@ -24,6 +25,7 @@ from infra.console.timeline import timeline
 from infra.console.token_file import ensure_token, token_path
 from infra.console.topic import NotThereError, Topic
 from infra.console.views import Look, clusters, results, streams
+from infra.metrics import Metrics
 from infra.report.folder import write_report
 from infra.settings import Settings
 from infra.streams.records import Shard
@@ -231,3 +233,31 @@ def test_a_missing_server_is_a_banner() -> None:
     page = render("health", lights=[Light("Kafka", "down", "down", "no broker")], banners=["Kafka is down"])
     assert 'role="alert"' in page
     assert 'class="light down"' in page
+
+
+def test_latency_and_decisions_come_from_the_processes_metrics(tmp_path: Path) -> None:
+    """Percentiles are of what was decided since, of all scorers together; a process that ended is off."""
+    look = ProcessesLook(tmp_path)
+    assert [light.level for light in look().lights] == ["off"] * 4
+    here = settings(tmp_path)
+    first, second = Metrics("scorer-0"), Metrics("scorer-1")
+    with first.serve(here, lambda: None), second.serve(here, lambda: "stands still"):
+        for scorer in (first, second):
+            scorer.observe("decision_latency_seconds", 50.0)
+            scorer.count("decisions_total", action="approve")
+            scorer.set("consumer_lag", 5, stream="transactions-0123abcd", shard=0)
+        look()
+        for scorer in (first, second):
+            for _ in range(50):
+                scorer.observe("decision_latency_seconds", 0.7)
+                scorer.count("decisions_total", action="approve")
+        second.observe("decision_latency_seconds", 1.5)
+        found = look()
+        assert found.p50_s is not None
+        assert found.p99_s is not None
+        assert 0.5 < found.p50_s < found.p99_s < 2
+        assert found.playing == "0123abcd"
+        scorer_light = found.lights[0]
+        assert (scorer_light.level, scorer_light.words) == ("down", "unwell")
+        assert "scorer-1: stands still" in scorer_light.detail
+    assert look().lights[0].level == "off"
