@@ -1,7 +1,7 @@
 # The only door: every target sets up what it needs. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup batch-job stream-demo reconcile up down status query check format test test-full lock clean
+.PHONY: help setup batch-job stream-demo reconcile up down status console query check format test test-full lock clean
 .DELETE_ON_ERROR:
 
 STARTED := $(shell date +%s)
@@ -71,6 +71,9 @@ down: $(READY) ## End every cluster and the embedded servers; data stays
 
 status: $(READY) ## What runs: servers and clusters
 	@$(VENV_PYTHON) -m infra.stories.platform status
+
+console: $(READY) ## The live page over streams, fraud, archive, clusters and results; Ctrl-C ends it
+	@$(VENV_PYTHON) -m infra.console
 
 check: $(READY) ## ruff, mypy --strict, import directions; writes nothing
 	@.venv/bin/ruff format --check --quiet --diff .

@@ -34,8 +34,7 @@ def main() -> int:
     _quieten()
     server = uvicorn.Server(_config(_application(board, token, settings, listening.getsockname()[1])))
     board.start()
-    click.echo(f"console: {_address(settings, listening, token)}")
-    sys.stdout.flush()
+    click.echo(f"console: {_address(settings, listening, token)}")  # flushed by click
     try:
         server.run(sockets=[listening])
     except Terminated:
@@ -93,10 +92,17 @@ def _config(app: Guard) -> uvicorn.Config:
 
 
 def _address(settings: Settings, listening: socket.socket, token: str) -> str:
-    """Where the console is; with the token only if it is generated: a given one is known where it was set."""
+    """Where the console is, with the token for somebody at a terminal.
+
+    Elsewhere the line may end up in a log, so it says where the token lies; a given one is known already.
+    """
     host = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
     address = f"http://{host}:{listening.getsockname()[1]}/"
-    return address if settings.console_token else f"{address}?token={token}"
+    if settings.console_token:
+        return address
+    if sys.stdout.isatty():
+        return f"{address}?token={token}"
+    return f"{address} (its token is in {token_path(settings.home)})"
 
 
 def _quieten() -> None:

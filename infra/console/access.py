@@ -45,7 +45,7 @@ body {{ font: 16px/1.5 system-ui, sans-serif; margin: 20vh auto; max-width: 60ch
 """
 HOW = (
     "The console is opened by its token: use the whole address that <code>make console</code> prints, or add "
-    "<code>?token=</code> with MILLSTREAM_CONSOLE_TOKEN to this one."
+    "<code>?token=</code> with what is in <code>.millstream/console.token</code> or MILLSTREAM_CONSOLE_TOKEN."
 )
 WRONG_HOST = "This address does not belong to the console: open it by the one that it prints."
 

@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from infra.cluster.journal import Journal
 from infra.cluster.model import Cluster, Instance, Step
+from infra.console.token_file import token_path
 from infra.contracts.datasets import LABEL_DELAY, DataSet
 from infra.contracts.events import Alert, Decision, Event, Label, Transaction, encode
 from infra.local import kafka, servers
@@ -47,15 +48,14 @@ SECTIONS = ("/", "/fraud", "/archive", "/clusters", "/results")
 class Served:
     """A console that runs, and how to reach it."""
 
-    settings: Settings
     process: subprocess.Popen[str]
-    address: str
-    output: str = ""
+    base: str
+    token: str
 
     @property
-    def base(self) -> str:
-        """The address without the token."""
-        return self.address.split("/?")[0]
+    def address(self) -> str:
+        """The address with the token, as somebody at a terminal gets it."""
+        return f"{self.base}/?token={self.token}"
 
 
 @dataclass
@@ -80,7 +80,9 @@ def serving(settings: Settings) -> Iterator[Served]:
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line.startswith("console: "), (line, process.stderr and process.stderr.read())
-            yield Served(settings, process, line.removeprefix("console: ").strip())
+            token = settings.console_token or token_path(settings.home).read_text()
+            assert token not in line  # what is no terminal may be a log
+            yield Served(process, line.split()[1].rstrip("/"), token)
         finally:
             process.send_signal(signal.SIGTERM)
             _, errors = process.communicate(timeout=30)
@@ -356,8 +358,7 @@ def test_without_the_token_nothing_is_shown(home_settings: Settings, browser: Br
     """Neither page nor static file nor websocket; with a given token the address is printed without it."""
     settings = replace(home_settings, console_token="a-token-of-the-test")
     with serving(settings) as console:
-        assert "token" not in console.address
-        base = console.address.rstrip("/")
+        base = console.base
         seen = page_of(browser)
         answer = seen.page.goto(f"{base}/fraud")
         assert answer is not None

@@ -45,6 +45,11 @@ OWNERS = {
     "sklearn": ("spark_jobs", "tests"),
     "onnxruntime": ("stream_consumers", "spark_jobs", "tests"),
     "prometheus_client": ("infra/metrics.py", "tests"),
+    "nicegui": ("infra/console/",),
+    "fastapi": ("infra/console/",),
+    "starlette": ("infra/console/",),
+    "uvicorn": ("infra/console/",),
+    "playwright": ("tests/browser/",),
 }
 
 
