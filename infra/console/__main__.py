@@ -32,9 +32,9 @@ def main() -> int:
     token = settings.console_token or ensure_token(token_path(settings.home))
     board = Board(settings)
     _quieten()
-    server = uvicorn.Server(_config(_application(board, token, settings, listening.getsockname()[1])))
+    application = _application(board, token, settings, listening.getsockname()[1])
+    server = _Server(_config(application), f"console: {_address(settings, listening, token)}")
     board.start()
-    click.echo(f"console: {_address(settings, listening, token)}")  # flushed by click
     try:
         server.run(sockets=[listening])
     except Terminated:
@@ -43,6 +43,19 @@ def main() -> int:
         board.stop()
         listening.close()
     return 0
+
+
+class _Server(uvicorn.Server):
+    """A server that says where it is as soon as it answers, and can be told to stop."""
+
+    def __init__(self, config: uvicorn.Config, line: str) -> None:
+        super().__init__(config)
+        self._line = line
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn.Server."""
+        await super().startup(sockets)
+        click.echo(self._line)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -7,11 +7,11 @@ from typing import Any
 
 from infra.console.state import Points
 
-MINUTES = 10
+MOST_S, LEAST_S = 600.0, 120.0
 
 
 def line_chart(lines: Mapping[str, Points], now: float, unit: str, colours: Sequence[str]) -> dict[str, Any]:
-    """Lines over the last ten minutes.
+    """Lines over the last ten minutes, or since the first point, two minutes at least.
 
     `unit` stands behind a value that is pointed at; `colours` are names of the palette.
     """
@@ -31,7 +31,7 @@ def line_chart(lines: Mapping[str, Points], now: float, unit: str, colours: Sequ
         },
         "useUTC": True,
         "xAxis": {
-            "type": "time", "min": round((now - MINUTES * 60) * 1000), "max": round(now * 1000),
+            "type": "time", "min": round(_begin(lines, now) * 1000), "max": round(now * 1000),
             "axisLabel": {**muted, "formatter": "{HH}:{mm}", "hideOverlap": True},
             "minInterval": 60_000, "axisLine": {"lineStyle": {"color": "var(--line)"}},
             "axisTick": {"show": False}, "splitLine": {"show": False},
@@ -54,6 +54,10 @@ def line_chart(lines: Mapping[str, Points], now: float, unit: str, colours: Sequ
     }  # fmt: skip
 
 
+def _begin(lines: Mapping[str, Points], now: float) -> float:
+    first = min((points[0][0] for points in lines.values() if points), default=now)
+    return max(now - MOST_S, min(first, now - LEAST_S))
+
+
 def _points(points: Points, now: float) -> list[list[float]]:
-    first = now - MINUTES * 60
-    return [[round(at * 1000), round(value, 1)] for at, value in points if at >= first]
+    return [[round(at * 1000), round(value, 1)] for at, value in points if at >= now - MOST_S]

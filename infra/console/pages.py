@@ -60,7 +60,7 @@ PAGES = (
         views.streams,
         (
             Panel("tiles", kind="bare"),
-            Panel("", "Throughput", "throughput", note="records a second, the last ten minutes"),
+            Panel("", "Throughput", "throughput", note="records a second"),
             Panel("streams", "Streams", define=views.OFFSETS),
             Panel("shards", "Shards", note="limits: 1,000 records/s and 1 MB/s each"),
         ),

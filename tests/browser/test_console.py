@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import shutil
 import signal
@@ -411,3 +412,25 @@ def test_a_taken_port_is_one_line(home_settings: Settings) -> None:
     assert second.returncode == 2
     assert re.fullmatch(r"error: the console can't listen on .*MILLSTREAM_CONSOLE_PORT.*\n", second.stderr)
     assert console.process.returncode == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_somebody_at_a_terminal_gets_the_token(home_settings: Settings, number: int, code: int) -> None:
+    """One line with the whole address; SIGTERM and Ctrl-C end it without a word."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "infra.console"],
+        env=replace(home_settings, console_port=0).environment(),
+        cwd=ROOT, text=True, stdout=theirs, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        try:
+            line = os.read(ours, 1_000).decode()
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
+            os.close(ours)
+            os.close(theirs)
+    token = token_path(home_settings.home).read_text()
+    assert re.fullmatch(rf"console: http://127\.0\.0\.1:\d+/\?token={token}\r\n", line)
+    assert (process.returncode, errors.strip()) == (code, "")
