@@ -47,8 +47,10 @@ def stamp(at: float | datetime | None) -> str:
 
 
 def millis(seconds: float | None) -> str:
-    """Seconds as milliseconds: 43 ms, 1,250 ms; a dash for None."""
-    return DASH if seconds is None else f"{count(seconds * 1000)} ms"
+    """Seconds as milliseconds: 43 ms, 1,250 ms; from ten seconds on 12.5 s; a dash for None."""
+    if seconds is None:
+        return DASH
+    return f"{count(seconds * 1000)} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 
 def percent_of(part: float | None) -> str:
