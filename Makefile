@@ -1,8 +1,8 @@
 # The only door: every target sets up what it needs. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup batch-job stream-demo reconcile up down status query doctor check format test test-full \
-  compose-test lock clean
+.PHONY: help setup batch-job stream-demo reconcile up down status console query doctor check format test \
+  test-full compose-test lock clean
 .DELETE_ON_ERROR:
 
 STARTED := $(shell date +%s)
@@ -80,6 +80,9 @@ status: $(READY) ## What runs: servers and clusters
 
 doctor: $(PACKAGES) ## What this machine lacks for `docker compose up`
 	@$(VENV_PYTHON) -m infra.compose.doctor
+
+console: $(PACKAGES) ## The live page over streams, fraud, archive, clusters and results; Ctrl-C ends it
+	@$(DOOR) console $(WHERE)
 
 check: $(READY) ## ruff, mypy --strict, import directions; writes nothing
 	@.venv/bin/ruff format --check --quiet --diff .

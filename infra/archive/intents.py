@@ -13,7 +13,7 @@ import msgspec
 
 from infra.contracts.delivery import Format
 from infra.contracts.errors import UserError
-from infra.objects import ObjectStore
+from infra.objects import ObjectStore, StoredObject
 
 WRITER = 1
 """To be raised with every change of what an intent's objects hold; older intents must stay executable."""
@@ -112,6 +112,14 @@ class Intents:
         after = self.url(shard, begin - 1) if begin else ""
         found = self._store.list(f"{self._prefix}{shard}/", after)
         return [int(item.url.rsplit("/", 1)[1]) for item in found]
+
+    def listed(self) -> list[StoredObject]:
+        """The object of every intent, in no useful order: read one by `at`."""
+        return list(self._store.list(self._prefix))
+
+    def at(self, url: str) -> Intent:
+        """The intent at an address of `listed`. Raises UserError as `get` does."""
+        return _read(url, self._store.get(url))
 
     def last_before(self, shard: int, offset: int | None = None) -> Intent | None:
         """The last cut of a shard, or the last one that begins below an offset."""

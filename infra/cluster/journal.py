@@ -83,6 +83,23 @@ class Journal:
         finally:
             os.close(descriptor)
 
+    def is_managed(self) -> bool:
+        """Whether somebody holds the manager's lock. It is only looked at, by a shared lock for an instant.
+
+        Not to be asked in a cluster's first seconds, when its manager is just being given the lock.
+        """
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
 
 def journals(home: Path) -> list[Journal]:
     """Every cluster of this home, in no order."""

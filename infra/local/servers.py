@@ -63,8 +63,11 @@ def up(settings: Settings) -> Settings:
     """Start everything that the settings do not give and keep it until `down`; once more is no error."""
     own = [name for name in EVERYTHING if not _given(settings, name)]
     with servers(settings, EVERYTHING) as ready:
-        if own and launch.connect_running(settings, {"keep": True}) is None:
-            raise UserError("the servers ended while they were started; run the command again")
+        if own:
+            found = launch.connect_running(settings, {"keep": True})
+            if found is None:
+                raise UserError("the servers ended while they were started; run the command again")
+            found[0].close()
     return ready
 
 

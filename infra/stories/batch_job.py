@@ -19,6 +19,7 @@ from infra.cluster.model import Cluster
 from infra.contracts import resources
 from infra.contracts.columns import parse_columns
 from infra.contracts.errors import UserError
+from infra.contracts.rollups import SALES_ROLLUP
 from infra.local.servers import servers
 from infra.memory import PeakMemory, peak_memory
 from infra.objects import ObjectStore
@@ -153,7 +154,7 @@ class Story:
         return request
 
     def _output(self) -> str:
-        return f"s3://{self.settings.bucket}/rollups/sales/"
+        return f"s3://{self.settings.bucket}/{SALES_ROLLUP}"
 
     def _arguments(self, source: str) -> list[str]:
         options = self.options

@@ -62,14 +62,18 @@ class StreamDescription:
 class StreamAdmin:
     """Administers the streams of one Kafka cluster. Use as a context manager."""
 
-    def __init__(self, servers: str) -> None:
-        """`servers` is "host:port,...". Raises KafkaUnavailableError when none answers."""
+    def __init__(self, servers: str, answer_s: float = 30.0) -> None:
+        """`servers` is "host:port,...", each request waits up to `answer_s` seconds for its answer.
+
+        Raises KafkaUnavailableError when none answers.
+        """
         self._servers = servers
         with connecting(servers):
             self._admin = KafkaAdminClient(
                 bootstrap_servers=servers.split(","),
                 client_id="millstream-admin",
                 bootstrap_timeout_ms=CONNECT_MS,
+                request_timeout_ms=round(answer_s * 1000),
             )
 
     def __enter__(self) -> StreamAdmin:
@@ -86,6 +90,14 @@ class StreamAdmin:
         retention = int(self.settings(stream)["retention.ms"])
         topic_id = UUID(str(topic["topic_id"]))
         return StreamDescription(stream, str(topic_id), len(topic["partitions"]), retention // HOUR_MS)
+
+    def shards_by_topic(self) -> dict[str, tuple[str, int]]:
+        """Topic id and number of shards of every stream, by name, from one request; none of Kafka's own."""
+        return {
+            topic["name"]: (str(UUID(str(topic["topic_id"]))), len(topic["partitions"]))
+            for topic in self._admin.describe_topics()
+            if not topic["is_internal"]
+        }
 
     def settings(self, stream: str) -> dict[str, str]:
         """Kafka's settings of a stream, by Kafka's names."""
@@ -148,6 +160,14 @@ class StreamAdmin:
         first, end = (self._offsets(shards, spec) for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST))
         return {shard: (first[shard], end[shard]) for shard in shards}
 
+    def ends(self, shards: Sequence[Shard]) -> dict[Shard, int]:
+        """The offset after the last record (or mark) of each shard, of any streams, from one request."""
+        return self._offsets(shards, OffsetSpec.LATEST)
+
+    def begins(self, shards: Sequence[Shard]) -> dict[Shard, int]:
+        """The first offset that each shard still has, of any streams, from one request."""
+        return self._offsets(shards, OffsetSpec.EARLIEST)
+
     def last_record(self, shard: Shard) -> Record | None:
         """The last committed record of a shard, or None if it holds none."""
         return self.last_records([shard]).get(shard)
@@ -190,6 +210,16 @@ class StreamAdmin:
         except GroupIdNotFoundError:
             return {}
         return {Shard(*where): item.offset for where, item in found.items() if item.offset >= 0}
+
+    def offsets_by_group(self, groups: Iterable[str]) -> dict[str, dict[Shard, int]]:
+        """The same for those of the groups that there are, from two requests."""
+        there = {group["group_id"] for group in self._admin.list_groups()}
+        asked = sorted(there.intersection(groups))
+        found: Mapping[str, Any] = COORDINATED(self._admin.list_group_offsets, asked) if asked else {}
+        return {
+            group: {Shard(*where): item.offset for where, item in offsets.items() if item.offset >= 0}
+            for group, offsets in found.items()
+        }
 
     def delete_groups(self, groups: Iterable[str]) -> None:
         """Forget groups and their committed offsets; absent ones are no error."""

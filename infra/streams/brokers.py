@@ -45,6 +45,20 @@ def connecting(servers: str) -> Iterator[None]:
         raise KafkaUnavailableError(f"no Kafka broker answers at {servers}") from error
 
 
+@contextlib.contextmanager
+def answering(servers: str) -> Iterator[None]:
+    """Ask a cluster in this block: whatever it does not answer is a KafkaUnavailableError, in one line."""
+    try:
+        yield
+    except KafkaError as error:
+        raise KafkaUnavailableError(f"Kafka at {servers} does not answer: {type(error).__name__}") from error
+
+
+def reachable(servers: str) -> bool:
+    """Whether any broker of "host:port,..." accepts a connection now; asks nothing, so it costs little."""
+    return any(_is_open(host, port) for host, port, _ in collect_hosts(servers))
+
+
 def _is_open(host: str, port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=2):
         return True

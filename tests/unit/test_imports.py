@@ -49,6 +49,11 @@ OWNERS = {
     "onnxruntime": ("stream_consumers", "spark_jobs", "tests"),
     "python_on_whales": ("infra/compose/",),
     "prometheus_client": ("infra/metrics.py", "tests"),
+    "nicegui": ("infra/console/",),
+    "fastapi": ("infra/console/",),
+    "starlette": ("infra/console/",),
+    "uvicorn": ("infra/console/",),
+    "playwright": ("tests/browser/",),
 }
 
 

@@ -1,0 +1,1 @@
+"""The console: a live page over streams, fraud, archive, clusters and results. Read only, behind a token."""
