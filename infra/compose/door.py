@@ -18,7 +18,7 @@ import click
 
 from infra.compose.nodes import transient_nodes
 from infra.compose.reports import fetch_report
-from infra.compose.stack import Stack, find_stack
+from infra.compose.stack import KEEPER, Stack, find_stack
 from infra.compose.upload import upload
 from infra.contracts.errors import UserError
 from infra.process import EXIT_INTERRUPTED, run_command
@@ -28,10 +28,11 @@ MODULES = {
     "batch-job": ("infra.stories.batch_job",),
     "stream-demo": ("infra.stories.stream_demo",),
     "reconcile": ("infra.stories.reconcile",),
+    "console": ("infra.console",),
     "query": ("infra.warehouse", "query", "--"),
 }
 WITH_REPORT = ("batch-job", "stream-demo")
-PRODUCER = "producer"
+PRODUCER, TOKEN = "producer", "/run/keys/console_token"
 STACKS = ("embedded", "compose")
 DEFAULT_SHARDS = "8"
 
@@ -79,6 +80,9 @@ def run_here(target: str, arguments: Sequence[str]) -> NoReturn:
 
 def run_there(stack: Stack, target: str, arguments: list[str], *, transient: bool) -> int:
     """Run the story in a container of the stack; its exit code."""
+    if target == "console":
+        say_console(stack)
+        return 0
     click.echo(f"stack: {stack.project} (Compose); STACK=embedded would run this without it")
     arguments = with_input(stack, target, arguments)
     home = Settings.load().home
@@ -94,6 +98,15 @@ def run_there(stack: Stack, target: str, arguments: list[str], *, transient: boo
         if target in WITH_REPORT and code in (0, 1):
             fetch_report(stack, target, home)
     return code
+
+
+def say_console(stack: Stack) -> None:
+    """Where the stack's console is; its token is for terminals only, since elsewhere the line may be kept."""
+    address = f"http://{stack.run_compose('port', 'console', '8600')}/"
+    if sys.stdout.isatty():
+        click.echo(f"console: {address}?token={stack.run(KEEPER, 'cat', TOKEN).decode().strip()}")
+    else:
+        click.echo(f"console: {address} (its token: docker compose exec {KEEPER} cat {TOKEN})")
 
 
 def with_input(stack: Stack, target: str, arguments: list[str]) -> list[str]:
@@ -117,14 +130,13 @@ def stopped(stack: Stack, service: str) -> Iterator[None]:
     """Stop a service for the block, if it runs."""
     runs = any(container.state.running for container in stack.docker.compose.ps([service]))
     if runs:
-        click.echo(f"{service}: stopped while this plays on")
+        click.echo(f"{service}: stopped while this plays on, started again afterwards")
         stack.docker.compose.stop([service])
     try:
         yield
     finally:
         if runs:
             stack.docker.compose.start([service])
-            click.echo(f"{service}: started again")
 
 
 def wait(command: Sequence[str]) -> int:

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO
 
 from python_on_whales import DockerClient
 from python_on_whales.exceptions import DockerException
@@ -47,13 +46,19 @@ class Stack:
             "run", "--rm", *([] if terminal else ["--no-TTY"]), *settings, JOB, "python", *words
         )
 
-    def run(self, service: str, *words: str, stdin: IO[bytes] | int = subprocess.DEVNULL) -> bytes:
+    def run(self, service: str, *words: str) -> bytes:
         """Run a command in a service's container; its output. Raises UserError when it fails."""
-        command = self.command("exec", "--no-TTY", service, *words)
-        done = subprocess.run(command, stdin=stdin, capture_output=True)
+        return self._output("exec", "--no-TTY", service, *words)
+
+    def run_compose(self, *words: str) -> str:
+        """Run a `docker compose` command; its output in one line. Raises UserError when it fails."""
+        return self._output(*words).decode().strip()
+
+    def _output(self, *words: str) -> bytes:
+        done = subprocess.run(self.command(*words), stdin=subprocess.DEVNULL, capture_output=True)
         if done.returncode:
             why = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise UserError(f"{service} of the stack {self.project} does not work: {why[-1]}")
+            raise UserError(f"the stack {self.project} does not answer: {why[-1]}; see `docker compose ps`")
         return done.stdout
 
 

@@ -152,7 +152,8 @@ def test_what_was_not_read_does_not_count() -> None:
     [
         (rate(0), "0"), (rate(0.42), "0.4"), (rate(5011.6), "5,012"),
         (size(812), "812 B"), (size(4_212), "4.2 kB"), (size(13_700_000), "13.7 MB"), (size(None), "\u2013"),
-        (millis(0.0431), "43 ms"), (millis(12.52), "12.5 s"), (millis(None), "\u2013"), (amount(123_450), "1,234.50"),
+        (millis(0.0431), "43 ms"), (millis(12.52), "12.5 s"), (millis(None), "\u2013"),
+        (amount(123_450), "1,234.50"),
     ],
 )  # fmt: skip
 def test_figures_in_words(text: str, expected: str) -> None:
