@@ -65,7 +65,7 @@ class RunningStack:
 def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[RunningStack]:
     """Build the image, start the stack and wait until it is well. Logs are shown if a test fails."""
     home = tmp_path_factory.mktemp("outside") / "home"
-    names = ("S3_PORT", "WAREHOUSE_PORT", "CONSOLE_PORT")
+    names = ("S3_PORT", "WAREHOUSE_PORT", "CONSOLE_PORT", "PROMETHEUS_PORT")
     ports = {name: str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
     own = {"COMPOSE_PROJECT_NAME": PROJECT, "MILLSTREAM_HOME": str(home), "RATE": "50", **ports}
     running = RunningStack({**os.environ, **own}, home)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import urllib3
@@ -184,6 +186,41 @@ def test_keys_are_nowhere(stack: RunningStack) -> None:
     )
     assert found.returncode == 1, "a key is in the image"
     layers.wait()
+
+
+def test_prometheus_fires(stack: RunningStack) -> None:
+    """With the profile `metrics`: rules are sound, every target answers, a stopped scorer is an alert."""
+    stack.compose("--profile", "metrics", "up", "-d", "--wait", "prometheus")
+    stack.inside("prometheus", "promtool", "check", "config", "/etc/prometheus/prometheus.yml")
+    base = f"http://127.0.0.1:{stack.environment['PROMETHEUS_PORT']}/api/v1"
+
+    def ask(path: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = urllib3.request("GET", f"{base}/{path}").json()["data"][path]
+        return found
+
+    def targets_up() -> bool:
+        found = urllib3.request("GET", f"{base}/targets").json()["data"]["activeTargets"]
+        return bool(found) and all(target["health"] == "up" for target in found)
+
+    def fires() -> bool:
+        names = {alert["labels"]["alertname"] for alert in ask("alerts") if alert["state"] == "firing"}
+        return "ScorerDown" in names
+
+    wait_until(targets_up, "every target answers")
+    stack.compose("stop", "scorer")
+    try:
+        wait_until(fires, "the alert fires")
+    finally:
+        stack.compose("start", "scorer")
+
+
+def wait_until(look: Callable[[], bool], what: str) -> None:
+    """Wait for up to four minutes."""
+    for _ in range(120):
+        if look():
+            return
+        time.sleep(2)
+    pytest.fail(f"not in time: {what}")
 
 
 def test_it_ends_in_order(stack: RunningStack) -> None:

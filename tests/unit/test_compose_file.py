@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from infra.compose.nodes import roles
 from infra.compose.stack import HOME, JOB, KEEPER, PROJECT
 from infra.contracts.resources import read_request
 from infra.local.kafka import properties
+from infra.metrics import METRICS
 from infra.settings import ROOT
 
 # What the start of a broker works out from BROKERS and its host name.
@@ -105,3 +107,26 @@ def test_a_job_asks_for_as_many_nodes_as_its_request() -> None:
     """CORE and TASK change the counts that the request declares."""
     assert roles([]) == ["MASTER", "CORE", "CORE", "TASK"]
     assert roles(["--core", "1", "--task", "0"]) == ["MASTER", "CORE"]
+
+
+def test_alert_rules_name_metrics_that_there_are() -> None:
+    """Every metric in a rule is declared, with the labels that the rule sums by."""
+    rules = yaml.safe_load((ROOT / "infra/docker/alerts.yml").read_text())["groups"][0]["rules"]
+    named = {word for rule in rules for word in re.findall(r"millstream_(\w+)", rule["expr"])}
+    assert named
+    assert named <= set(METRICS)
+
+
+def test_prometheus_scrapes_every_service_of_ours(compose: dict[str, Any]) -> None:
+    """Each service that serves metrics is a target; so a new one can't be forgotten."""
+    config = yaml.safe_load((ROOT / "infra/docker/prometheus.yml").read_text())
+    targets = set(config["scrape_configs"][0]["static_configs"][0]["targets"])
+    ours = {
+        f"{service['hostname']}:9100"
+        for name, service in compose["services"].items()
+        if service.get("image", "").startswith("${MILLSTREAM_IMAGE")
+        and "profiles" not in service
+        and service.get("restart") != "no"
+        and name != "console"
+    }
+    assert targets == ours
