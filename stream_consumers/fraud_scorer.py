@@ -34,8 +34,8 @@ from stream_consumers.watch import Watch
 from stream_consumers.worker import Relay, consume
 
 POLL_S, MOST_RECORDS = 0.005, 500
-GATHER_BYTES, GATHER_S = 8_000, 0.01
-"""Some sixty transactions, or what came within 10 ms: half as many fetches for a few milliseconds."""
+GATHER_BYTES, GATHER_S = 16_000, 0.02
+"""A hundred transactions, or what came within 20 ms: a fetch costs as much as twenty of them."""
 SWITCH_S = 0.0005
 """A commit is half a dozen answers from the broker, each handled in the client's thread: with Python's 5 ms
 the loop would keep it waiting that long for every one."""

@@ -19,7 +19,7 @@ from infra.streams.transactions import TransactionalProducer
 
 log = logging.getLogger(__name__)
 FAILURES = (FencedError, TransactionFailedError)
-FILL_S = 0.02
+FILL_S = 0.03
 """How long a transaction is filled at least: each one costs the broker the same."""
 MOST_RECORDS = 5_000
 """How many records are read into one before the loop waits for the other's commit."""

@@ -15,8 +15,9 @@ from kafka.record.util import encode_varint
 
 from infra.streams.records import Shard
 
-WAKE_EVERY_S = 0.004
-"""The I/O thread looks at all batches when it is awake, so more wake-ups find nothing new."""
+WAKE_EVERY_S = 0.01
+"""The I/O thread, once awake, looks again when the batch that it was woken for is due, at any linger longer
+than this: it finds those that were begun since without being woken for each."""
 
 
 def _varint(number: int) -> bytes:
@@ -69,7 +70,7 @@ class Appender:
     def _wake(self, is_full: bool) -> None:
         now = time.monotonic()
         if is_full or now - self._woken > WAKE_EVERY_S:
-            self._woken = now
+            self._woken = 0.0 if is_full else now
             self._sender.wakeup()
 
 

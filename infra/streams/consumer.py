@@ -72,6 +72,8 @@ class StreamConsumer:
                 max_partition_fetch_bytes=2 * RECORD_BYTES,
                 fetch_min_bytes=gather_bytes,
                 fetch_max_wait_ms=round(gather_s * 1000),
+                # All shards move on with every fetch: sessions would only compare them with the last one.
+                enable_incremental_fetch_sessions=False,
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
             )

@@ -23,6 +23,8 @@ from infra.streams.limits import KEY_CHARACTERS, RECORD_BYTES, ShardLimit, Shard
 from infra.streams.records import Shard, shard_number
 
 REQUEST_BYTES = RECORD_BYTES + (1 << 16)
+LINGER_S = 0.02
+"""A request costs the client and the broker the same, however few records it has."""
 MOST_PENDING = 50_000
 """Records that wait for their acknowledgement at most; Kafka's client itself has no bound."""
 KNOWN_WITHIN_S = 5.0
@@ -46,7 +48,7 @@ class StreamProducer:
         servers: str,
         client_id: str,
         *,
-        linger_s: float = 0.01,
+        linger_s: float = LINGER_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`servers` is "host:port,...". Records wait up to `linger_s` for others of their shard."""
