@@ -30,7 +30,7 @@ from stream_consumers.worker import Relay, consume
 
 DECLARED = ROOT / "infra" / "resources" / "delivery_streams.json"
 POLL_S, MOST_RECORDS = 0.25, 5_000
-GATHER_BYTES, GATHER_S = 256_000, 0.25
+GATHER_BYTES, GATHER_S = 1_000_000, 0.25
 """Delivery is in no hurry: few large fetches cost the brokers and this process less."""
 LAG_EVERY_S, STUCK_AFTER_S = 1.0, 90.0
 CLOCKS = Clocks(time.monotonic, time.time)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,9 +32,10 @@ from stream_consumers.turns import Tally, Turns
 from stream_consumers.watch import Watch
 from stream_consumers.worker import Relay, consume
 
-POLL_S, MOST_RECORDS = 0.005, 500
-GATHER_BYTES, GATHER_S = 8_000, 0.01
-"""Some sixty transactions, or what came within 10 ms: half as many fetches for a few milliseconds."""
+POLL_S, MOST_RECORDS = 0.03, 500
+GATHER_BYTES, GATHER_S = 64_000, 0.03
+"""What came within 30 ms is read, answered and committed together: each fetch and each commit costs as much
+as dozens of transactions do."""
 SWITCH_S = 0.0005
 """A commit is half a dozen answers from the broker, each handled in the client's thread: with Python's 5 ms
 the loop would keep it waiting that long for every one."""
@@ -74,7 +74,7 @@ def run(scoring: Scoring) -> None:
         consumer = consumer_of(scoring, relay, manifest.shards)
         taker = Taker(models.in_force, tables.get, manifest.live_from)
         writer, starter = rebuilding(scoring, store, consumer, taker, manifest, metrics)
-        turns = Turns(functools.partial(producer_of, scoring), counter(metrics), time.monotonic)
+        turns = Turns(functools.partial(producer_of, scoring), counter(metrics))
         closing.callback(turns.close)
         scorer = FraudScorer(
             consumer, turns, taker, starter, writer, outputs_of(scoring, consumer), metrics, utc_now, checks

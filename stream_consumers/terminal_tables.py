@@ -35,7 +35,7 @@ class TerminalTable:
     def row(self, terminal_id: str) -> TerminalRow:
         """A terminal's row; zeros for one that the table lacks."""
         index = self._index.get(terminal_id)
-        return NOTHING if index is None else TerminalRow(*self._rows[index].tolist())
+        return NOTHING if index is None else TerminalRow._make(self._rows[index].tolist())
 
 
 class TerminalTables:

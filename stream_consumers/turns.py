@@ -19,8 +19,6 @@ from infra.streams.transactions import TransactionalProducer
 
 log = logging.getLogger(__name__)
 FAILURES = (FencedError, TransactionFailedError)
-FILL_S = 0.02
-"""How long a transaction is filled at least: each one costs the broker the same."""
 MOST_RECORDS = 5_000
 """How many records are read into one before the loop waits for the other's commit."""
 
@@ -32,7 +30,6 @@ class _Turn:
     """An open transaction: what it answers, and what to count once it is committed."""
 
     producer: TransactionalProducer
-    began: float
     group_metadata: Any
     offsets: dict[Shard, int] = field(default_factory=dict)
     records: int = 0
@@ -46,13 +43,12 @@ class Turns:
         self,
         make: Callable[[int], TransactionalProducer],
         committed: Callable[[Tally], None],
-        clock: Callable[[], float],
     ) -> None:
         """`make` gives producer 0 or 1; it aborts what an earlier process left open under its id.
 
-        `committed` gets the tally of each transaction when its commit has ended; `clock` is in seconds.
+        `committed` gets the tally of each transaction when its commit has ended.
         """
-        self._make, self._committed, self._clock = make, committed, clock
+        self._make, self._committed = make, committed
         self._producers = [make(0), make(1)]
         self._open: _Turn | None = None
         self._committing: tuple[_Turn, Future[None]] | None = None
@@ -65,7 +61,7 @@ class Turns:
         busy = self._committing[0].producer if self._committing else None
         producer = next(each for each in self._producers if each is not busy)
         producer.begin()
-        self._open = _Turn(producer, self._clock(), group_metadata)
+        self._open = _Turn(producer, group_metadata)
 
     def send(
         self,
@@ -87,7 +83,7 @@ class Turns:
         self._open.tally.update(tally)
 
     def tick(self) -> None:
-        """Commit the open transaction if it is time to and no other is being committed."""
+        """Commit the open transaction unless another is being committed: until then it is filled on."""
         if self._committing is not None and self._committing[1].done():
             self._end_commit()
         turn = self._open
@@ -95,7 +91,7 @@ class Turns:
             return
         if self._committing is not None and turn.records >= MOST_RECORDS:
             self._end_commit()
-        if self._committing is None and self._clock() - turn.began >= FILL_S:
+        if self._committing is None:
             self._begin_commit()
 
     def finish(self) -> None:

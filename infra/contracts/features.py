@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -48,8 +47,7 @@ class CardView(Protocol):
         """The largest but for the current one in the last `days` (MAX_DAYS); 0 if there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class TerminalRow:
+class TerminalRow(NamedTuple):
     """A terminal in the table of an as-of time; 0 everywhere for one that the table lacks."""
 
     count_1: int

@@ -87,7 +87,10 @@ class StreamAdmin:
         (topic,) = self._admin.describe_topics([stream])
         if topic["error_code"] == UnknownTopicOrPartitionError.errno:
             return None
-        retention = int(self.settings(stream)["retention.ms"])
+        settings = self.settings(stream)
+        if not settings:
+            return None  # deleted between the two answers
+        retention = int(settings["retention.ms"])
         topic_id = UUID(str(topic["topic_id"]))
         return StreamDescription(stream, str(topic_id), len(topic["partitions"]), retention // HOUR_MS)
 

@@ -15,6 +15,7 @@ from infra.streams.errors import FencedError, OffsetOutOfRangeError
 from infra.streams.limits import RECORD_BYTES, ReadLimit
 from infra.streams.rebalance import Listener, Rebalances
 from infra.streams.records import Record, Shard
+from infra.streams.unpacking import Unpacked
 
 LOST_PLACE = (
     kafka.errors.CommitFailedError,
@@ -71,9 +72,12 @@ class StreamConsumer:
                 max_partition_fetch_bytes=2 * RECORD_BYTES,
                 fetch_min_bytes=gather_bytes,
                 fetch_max_wait_ms=round(gather_s * 1000),
+                # All shards move on with every fetch: sessions would only compare them with the last one.
+                enable_incremental_fetch_sessions=False,
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
             )
+        self._consumer._fetcher.PartitionRecords = Unpacked
         self._rebalances = Rebalances(listener, self._forget)
         self._rebalances.net = self._consumer._net
         if group is not None:
@@ -93,7 +97,10 @@ class StreamConsumer:
         except kafka.errors.OffsetOutOfRangeError as error:
             self._explain(error.args[0])
             raise
-        return {self._shard(where): self._taken(where, records) for where, records in polled.items()}
+        found = {self._shard(where): records for where, records in polled.items()}
+        for shard, records in found.items():
+            self._count(shard, records)
+        return found
 
     def assign(self, shards: Iterable[Shard]) -> None:
         """Read these shards, for a consumer without a group; then seek each."""
@@ -216,21 +223,15 @@ class StreamConsumer:
             shard = self._known[where] = Shard(where.topic, where.partition)
         return shard
 
-    def _taken(self, where: TopicPartition, records: list[Any]) -> list[Record]:
-        """The records in our form; holds the shard if its second is used up."""
-        shard = self._shard(where)
-        taken = [
-            Record(shard, item.offset, item.key, item.value, item.timestamp, tuple(item.headers))
-            for item in records
-        ]
-        size = sum(len(record.value or b"") + len(record.key or b"") for record in taken)
+    def _count(self, shard: Shard, records: list[Record]) -> None:
+        """Hold the shard if its second is used up."""
+        size = sum(len(record.value or b"") + len(record.key or b"") for record in records)
         limit = self._limits.get(shard)
         if limit is None:
             limit = self._limits[shard] = ReadLimit(self._clock)
         if not limit.took(size):
             self._held.add(shard)
             self._apply()
-        return taken
 
     def _unpark(self) -> None:
         """Make Kafka's client forget records of a shard that are used up.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +12,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from infra.contracts.errors import UserError
-from infra.streams.appending import Appender
+from infra.streams.appending import Appender, failure
 from infra.streams.brokers import CONNECT_MS, connecting
 from infra.streams.errors import (
     InvalidArgumentException,
@@ -23,6 +23,8 @@ from infra.streams.limits import KEY_CHARACTERS, RECORD_BYTES, ShardLimit, Shard
 from infra.streams.records import Shard, shard_number
 
 REQUEST_BYTES = RECORD_BYTES + (1 << 16)
+LINGER_S = 0.02
+"""A request costs the client and the broker the same, however few records it has."""
 MOST_PENDING = 50_000
 """Records that wait for their acknowledgement at most; Kafka's client itself has no bound."""
 KNOWN_WITHIN_S = 5.0
@@ -46,14 +48,14 @@ class StreamProducer:
         servers: str,
         client_id: str,
         *,
-        linger_s: float = 0.01,
+        linger_s: float = LINGER_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`servers` is "host:port,...". Records wait up to `linger_s` for others of their shard."""
         self._clock = clock
         self._limits: dict[str, list[ShardLimit]] = {}  # by stream and shard number
-        self._pending: deque[Any] = deque()
-        self.acknowledged = 0
+        self._pending: dict[Any, int] = {}  # the future of each batch, oldest first, and its records
+        self._waiting = self.acknowledged = 0
         self.refused: Counter[str] = Counter()
         with connecting(servers):
             self._producer = KafkaProducer(
@@ -89,10 +91,7 @@ class StreamProducer:
         if not 0 < len(key) <= KEY_CHARACTERS or size > RECORD_BYTES:
             self.refused[stream] += 1
             raise InvalidArgumentException(_refusal(stream, key, size))
-        pending = self._pending
-        if pending and pending[0].is_done:
-            self._collect()
-        if len(pending) >= MOST_PENDING:
+        if self._waiting >= MOST_PENDING:
             self.flush()
         limits = self._limits.get(stream) or self._known(stream)
         number = shard_number(encoded, len(limits))
@@ -100,10 +99,15 @@ class StreamProducer:
         if wait_s:
             raise ProvisionedThroughputExceededException(f"shard {number} of {stream} is full", wait_s)
         try:
-            future = self._appender.append(Shard(stream, number), encoded, value, list(headers))
+            future = self._appender.append(Shard(stream, number), encoded, value, headers)
         except KafkaError as error:
             raise PutFailedError(f"{stream}: {error}") from error
-        pending.append(future)
+        self._waiting += 1
+        if future in self._pending:
+            self._pending[future] += 1
+        else:
+            self._pending[future] = 1
+            self._collect()
 
     def flush(self, timeout_s: float = 30.0) -> None:
         """Wait until all that was put is acknowledged. Raises PutFailedError for what was not."""
@@ -112,8 +116,8 @@ class StreamProducer:
         except KafkaError as error:
             raise PutFailedError(f"not acknowledged within {timeout_s:g} s: {error}") from error
         self._collect()
-        if self._pending:
-            raise PutFailedError(f"{len(self._pending)} records were not acknowledged in {timeout_s:g} s")
+        if self._waiting:
+            raise PutFailedError(f"{self._waiting} records were not acknowledged in {timeout_s:g} s")
 
     def by_shard(self) -> dict[Shard, ShardUse]:
         """What this process has put into each shard so far, of the streams that it puts into."""
@@ -138,13 +142,14 @@ class StreamProducer:
         return limits
 
     def _collect(self) -> None:
-        """Count what was acknowledged, in order of putting."""
+        """Count what was acknowledged, batch by batch in the order of their first records."""
         pending = self._pending
-        while pending and pending[0].is_done:
-            future = pending.popleft()
-            if future.exception is not None:
-                raise PutFailedError(f"a record could not be written: {future.exception}")
-            self.acknowledged += 1
+        while pending and (future := next(iter(pending))).is_done:
+            records = pending.pop(future)
+            self._waiting -= records
+            if (wrong := failure(future)) is not None:
+                raise PutFailedError(f"a record could not be written: {wrong}")
+            self.acknowledged += records
 
 
 def shard_count(producer: Any, stream: str) -> int:

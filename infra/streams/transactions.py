@@ -19,7 +19,7 @@ from kafka.errors import (
 )
 from kafka.structs import OffsetAndMetadata
 
-from infra.streams.appending import Appender
+from infra.streams.appending import Appender, failure
 from infra.streams.brokers import CONNECT_MS, connecting
 from infra.streams.errors import FencedError, TransactionFailedError
 from infra.streams.producer import DELIVER_WITHIN_MS, DURABLE, close_producer, shard_count
@@ -51,7 +51,7 @@ class TransactionalProducer:
         """`timeout_s` is how long an abandoned transaction may hold readers up."""
         self._timeout_ms = round(timeout_s * 1000)
         self._shards: dict[str, int] = {}
-        self._failures: list[KafkaError] = []
+        self._written: set[Any] = set()  # the future of each batch of the transaction
         with connecting(servers):
             self._producer = KafkaProducer(
                 bootstrap_timeout_ms=CONNECT_MS,
@@ -78,7 +78,7 @@ class TransactionalProducer:
 
     def begin(self) -> None:
         """Begin a transaction."""
-        self._failures.clear()
+        self._written.clear()
         self._appender.begin()
         with self._told():
             self._producer.begin_transaction()
@@ -97,10 +97,10 @@ class TransactionalProducer:
         if shard is None:
             shard = shard_number(encoded or b"", shards)
         try:
-            future = self._appender.append(Shard(stream, shard), encoded, value, list(headers))
+            future = self._appender.append(Shard(stream, shard), encoded, value, headers)
         except KafkaError as error:
             raise self._known(error) from error
-        future.add_errback(self._failures.append)
+        self._written.add(future)
 
     def shards(self, stream: str) -> int:
         """The number of a stream's shards."""
@@ -124,8 +124,9 @@ class TransactionalProducer:
         with self._told():
             # The client would commit without a record that it gave up.
             self._producer.flush(timeout=self._timeout_ms / 1000)
-            if self._failures:
-                raise self._known(self._failures[0])
+            for future in self._written:
+                if (wrong := failure(future)) is not None:
+                    raise self._known(wrong)
             self._wait(self._manager.begin_commit())
 
     def abort(self) -> None:
