@@ -58,7 +58,6 @@ METRICS = {metric.name: metric for metric in (
     Metric("shards_paused", "gauge", (), "shards that wait for a terminals' table"),
     Metric("replayed_records_total", "counter", (), "records read again to rebuild card windows"),
     Metric("snapshots_total", "counter", (), "snapshots of card windows that were written"),
-    Metric("model_in_force", "gauge", ("version",), "1 for the model that scored last"),
     Metric("delivered_objects_total", "counter", ("delivery",), "objects written to S3"),
     Metric("delivered_records_total", "counter", ("delivery",), "records in them"),
     Metric("delivered_bytes_total", "counter", ("delivery",), "their size in bytes"),
