@@ -10,6 +10,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 
 import click
 import msgspec
@@ -43,7 +44,12 @@ class Upkeep:
         self._data_set = DataSet(settings.bucket)
         self._ahead = max(LEAST_AHEAD, int(rate * AHEAD_S))
         self._growth = max(LEAST_GROWTH, int(rate * GROW_S))
-        self.trouble: str | None = None
+        self._trouble, self._well_at = "", time.monotonic()
+
+    def health(self) -> str | None:
+        """What has failed for longer than the play has days for; None while there is no hurry."""
+        late = time.monotonic() - self._well_at > AHEAD_S / 2
+        return self._trouble if self._trouble and late else None
 
     def look(self) -> None:
         """Add what is missing. Raises ModelFailedError, UserError or CalledProcessError when it can't be."""
@@ -60,9 +66,9 @@ class Upkeep:
         while not stop.wait(wait_s):
             try:
                 self.look()
-                self.trouble, wait_s = None, LOOK_S
+                self._trouble, self._well_at, wait_s = "", time.monotonic(), LOOK_S
             except RETRIED as why:
-                self.trouble, wait_s = str(why), RETRY_S
+                self._trouble, wait_s = str(why), RETRY_S
                 log.error("%s; tried again in %.0f s", why, RETRY_S)
 
     def _left(self) -> int:
@@ -95,7 +101,7 @@ def main(rate: float) -> None:
     """Keep days, tables and a model ahead of a producer."""
     settings = Settings.load()
     upkeep = Upkeep(settings, rate)
-    with stop_on_signals() as stop, Metrics("fraud-upkeep").serve(settings, lambda: upkeep.trouble):
+    with stop_on_signals() as stop, Metrics("fraud-upkeep").serve(settings, upkeep.health):
         upkeep.run(stop)
 
 

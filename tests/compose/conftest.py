@@ -68,7 +68,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     names = ("S3_PORT", "WAREHOUSE_PORT", "CONSOLE_PORT", "PROMETHEUS_PORT")
     ports = {name: str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
     own = {"COMPOSE_PROJECT_NAME": PROJECT, "MILLSTREAM_HOME": str(home), "RATE": "50", **ports}
-    running = RunningStack({**os.environ, **own}, home)
+    outer = {
+        name: text for name, text in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    }
+    running = RunningStack({**outer, **own}, home)
     engine = subprocess.run(["docker", "info"], capture_output=True, text=True)
     if engine.returncode:
         pytest.fail(f"no container engine: {engine.stderr.strip() or 'see `make doctor`'}")
