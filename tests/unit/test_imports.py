@@ -37,7 +37,7 @@ WORKLOADS = ("producers", "stream_consumers", "spark_jobs")
 # package -> the only places that may import it
 OWNERS = {
     "minio": ("infra/objects.py",),
-    "kafka": ("infra/streams/",),
+    "kafka": ("infra/streams/", "tests/unit/test_batches.py"),
     "duckdb": ("infra/warehouse.py", "tests"),
     "pyspark": ("spark_jobs", "tests"),
     "xgboost": ("spark_jobs", "tests"),
