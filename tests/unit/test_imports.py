@@ -38,7 +38,7 @@ WORKLOADS = ("producers", "stream_consumers", "spark_jobs")
 # package -> the only places that may import it
 OWNERS = {
     "minio": ("infra/objects.py",),
-    "kafka": ("infra/streams/",),
+    "kafka": ("infra/streams/", "tests/unit/test_batches.py"),
     "duckdb": ("infra/warehouse/", "tests"),
     "adbc_driver_manager": ("infra/warehouse/",),
     "adbc_driver_postgresql": ("infra/warehouse/", "tests"),
