@@ -197,18 +197,25 @@ def _read(address: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
 def noted(home: Path) -> dict[str, str]:
     """The address of each process that serves metrics now, by process name; a dead one's is left out.
 
-    Whether a process in another container lives can't be seen from here: its address is given.
+    Whether a process in another container lives can't be seen from here: its address is given. One that
+    has the name of another, which comes before it or is in this container, is called `name@host`.
     """
-    found = {}
-    for path in sorted(_folder(home).glob("*.json")):
-        try:
-            note = json.loads(path.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            continue  # ended, or still being written
+    found: dict[str, str] = {}
+    for note in sorted(_notes(home), key=lambda note: note["host"] != socket.gethostname()):
         elsewhere = note["host"] != socket.gethostname() or not Path("/proc").exists()
         if elsewhere or Path(f"/proc/{note['pid']}").exists():
-            found[note["process"]] = note["address"]
+            name = note["process"]
+            taken = name in found and note["host"] != socket.gethostname()
+            found[f"{name}@{note['host']}" if taken else name] = note["address"]
     return found
+
+
+def _notes(home: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(_folder(home).glob("*.json")):
+        try:
+            yield json.loads(path.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            continue  # ended, or still being written
 
 
 def markdown_table() -> str:

@@ -201,11 +201,13 @@ def played(settings: Settings, data_set: DataSet) -> int:
 @click.option("--input", "input_", type=click.Path(path_type=Path), help="A CSV or Parquet file of your own.")
 @click.option("--columns", default="", help="What its columns are: 'card_id=card1,amount=Amt,...'.")
 @click.option("--history", type=click.FloatRange(0.05, 0.95), default=0.7, show_default=True)
+@click.option("--unless-there", is_flag=True, help="Make nothing if the data set is there, however long.")
 @click.option("--only-name", is_flag=True, help="Only say which data set it is; make nothing.")
 @click.option("--result", type=click.Path(path_type=Path), help="Write the manifest here, as JSON.")
 def main(
     live: int, shards: int, seed: int, customers: int, terminals: int, radius: float,
-    input_: Path | None, columns: str, history: float, only_name: bool, result: Path | None,
+    input_: Path | None, columns: str, history: float, unless_there: bool, only_name: bool,
+    result: Path | None,
 ) -> None:  # fmt: skip
     """Make a data set ready to be played: `--live` more transactions than its stream holds."""
     settings = Settings.load()
@@ -220,6 +222,10 @@ def main(
         _say(result, json.dumps({"id": data_set.id, "definition": definition}).encode())
         return
     store = ObjectStore(settings)
+    there = read_manifest(store.get, data_set) if unless_there else None
+    if there is not None:
+        _say(result, there.to_json())
+        return
     with progress(Console(), "data set") as update:
         if input_ is None:
             manifest = _prepare_simulated_play(settings, store, data_set, definition, world, live, update)

@@ -33,7 +33,7 @@ class Put(NamedTuple):
 
 
 NOT_YET = Put(-1, -1, "", b"")
-"""Stands for what a source will have later: see `ahead`."""
+"""Stands for what a source will have later, and ends a day: what came before is not held back for more."""
 
 
 def transactions(
@@ -42,6 +42,7 @@ def transactions(
     """The live transactions with ids above `after`, in order; with a gate it never ends (see `_days`)."""
     for table in _days(store, data_set.source("transactions"), live_from.date(), after, gate):
         yield from _transactions(table, microseconds(live_from), after)
+        yield NOT_YET
 
 
 def labels(
@@ -50,6 +51,7 @@ def labels(
     """The labels that become known in the live part, of ids above `after`, in order of that."""
     for table in _days(store, data_set.source("labels"), (live_from - LABEL_DELAY).date(), after, gate):
         yield from _labels(table, microseconds(live_from), after)
+        yield NOT_YET
 
 
 def ahead(puts: Iterator[Put], patience_s: float | None = None) -> Iterator[Put]:
@@ -103,8 +105,9 @@ def _offer(
 def _chunks(puts: Iterator[Put], size: int) -> Iterator[list[Put]]:
     chunk: list[Put] = []
     for put in puts:
-        chunk.append(put)
-        if len(chunk) == size:
+        if put is not NOT_YET:
+            chunk.append(put)
+        if len(chunk) == size or (chunk and put is NOT_YET):
             yield chunk
             chunk = []
     if chunk:

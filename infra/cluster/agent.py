@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import click
 import msgspec
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from infra.cluster import spark_conf
 from infra.contracts.errors import UserError
@@ -99,7 +100,15 @@ class Link:
         """Take the agent's lock until the process ends. Raises BlockingIOError if another agent lives."""
         self.folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever looks whether an agent lives holds the lock for an instant.
+        trying = Retrying(
+            retry=retry_if_exception_type(BlockingIOError),
+            wait=wait_fixed(0.1),
+            stop=stop_after_delay(2),
+            reraise=True,
+        )
+        trying(fcntl.flock, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._state.unlink(missing_ok=True)  # what an agent before this one said
         return descriptor
 
     def leave(self) -> None:

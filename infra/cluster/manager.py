@@ -69,7 +69,7 @@ class Manager:
             "TERMINATING": self._finish,
         }
         advance[self.cluster.state]()
-        if self.cluster.state in ("RUNNING", "WAITING"):
+        if self.cluster.state in ("BOOTSTRAPPING", "RUNNING", "WAITING"):
             self._bring_up_replacements()
 
     def _start(self) -> None:
@@ -206,7 +206,8 @@ class Manager:
     def _bring_up_replacements(self) -> None:
         """As EMR does for a lost node: another one joins, with its daemon only."""
         coming = [node for node in self.cluster.up("CORE", "TASK") if node.ready_at is None]
-        if not coming:
+        new = any(node.state == "PROVISIONING" for node in coming)
+        if not (new if self.cluster.state == "BOOTSTRAPPING" else coming):
             return
         there, serving = self.nodes.provisioned(), self.nodes.ready()
         for node in coming:

@@ -31,7 +31,7 @@ def standing_request(settings: Settings) -> dict[str, object]:
 def find_standing(settings: Settings) -> Cluster | None:
     """The standing cluster that takes steps now, or None."""
     name = resources.read_request(REQUEST)["Name"]
-    found = [journal.read() for journal in journals(settings.home)]
+    found = [journal.read() for journal in journals(settings.home) if journal.is_managed()]
     up = [each for each in found if each.name == name and each.state in ("RUNNING", "WAITING")]
     return max(up, key=lambda cluster: cluster.created_at, default=None)
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.compose.stack import FILE, find_stack
+from infra.contracts.errors import UserError
 from infra.local.bootstrap import SetupError, check_java
 from infra.process import EXIT_FAILED, run_command
 from infra.settings import Settings
@@ -62,11 +63,18 @@ def look(settings: Settings) -> Iterator[Finding]:
     root = str(info.docker_root_dir or "/")
     if Path(root).is_dir():  # on a Mac it is inside Docker's own machine
         yield _at_least("disk", shutil.disk_usage(root).free / 1e9, DISK_GB, f"free some below {root}")
-    stack = find_stack(settings)
-    if stack is not None:
-        yield Finding("stack", f"{stack.project} runs")
-    else:
-        yield from (port(name, number) for name, number in ports(docker))
+    try:
+        stack = find_stack(settings)
+        if stack is not None:
+            yield Finding("stack", f"{stack.project} runs")
+        else:
+            yield from [port(name, number) for name, number in ports(docker)]
+    except UserError as error:
+        yield Finding("stack", "several run", str(error))
+    except DockerException:
+        yield Finding(
+            "compose file", "not understood", "see `docker compose config`; is Compose 2.24 or later?"
+        )
 
 
 def look_embedded() -> Iterator[Finding]:

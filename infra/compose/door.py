@@ -44,6 +44,7 @@ DEFAULT_SHARDS = "8"
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def main(target: str, where: str | None, cluster: str | None, arguments: tuple[str, ...]) -> int:
     """Run a story where it belongs; its exit code."""
+    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # a closed terminal ends it in order too
     stack = choose(where)
     if cluster not in (None, "transient"):
         raise UserError(f"CLUSTER is transient or not given, not {cluster!r}")
@@ -96,7 +97,10 @@ def run_there(stack: Stack, target: str, arguments: list[str], *, transient: boo
         command = stack.job(["-m", *MODULES[target], *arguments], settings, terminal=sys.stdin.isatty())
         code = wait(command)
         if target in WITH_REPORT and code in (0, 1):
-            fetch_report(stack, target, home)
+            try:
+                fetch_report(stack, target, home)
+            except UserError as error:
+                click.echo(f"the report stays in the stack: {error}", err=True)
     return code
 
 
@@ -129,10 +133,10 @@ def plays_default(arguments: Sequence[str]) -> bool:
 def stopped(stack: Stack, service: str) -> Iterator[None]:
     """Stop a service for the block, if it runs."""
     runs = any(container.state.running for container in stack.docker.compose.ps([service]))
-    if runs:
-        click.echo(f"{service}: stopped while this plays on, started again afterwards")
-        stack.docker.compose.stop([service])
     try:
+        if runs:
+            click.echo(f"{service}: stopped while this plays on, started again afterwards")
+            stack.docker.compose.stop([service])
         yield
     finally:
         if runs:
@@ -143,7 +147,12 @@ def wait(command: Sequence[str]) -> int:
     """Run a command on this terminal; its exit code. Ctrl-C is the command's business, and is waited for."""
     with ignored(signal.SIGINT):
         child = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-        code = child.wait()
+        try:
+            code = child.wait()
+        except BaseException:
+            child.terminate()  # `docker compose run` hands it on to the job, which ends in order
+            child.wait()
+            raise
     return EXIT_INTERRUPTED if code in (-signal.SIGINT, 128 + signal.SIGINT) else code
 
 

@@ -21,7 +21,7 @@ from infra.settings import ROOT
 
 REQUEST = ROOT / "infra" / "resources" / "clusters" / "sales-rollup.json"
 SERVICE = "node"
-AT_ONCE = 4
+AT_ONCE, GRACE_S = 4, 15
 LABEL = "org.millstream.transient"
 
 
@@ -67,4 +67,4 @@ def _start(stack: Stack, name: str) -> str:
 
 def _remove(stack: Stack, name: str) -> None:
     if stack.docker.container.exists(name):
-        stack.docker.container.remove(name, force=True)
+        stack.docker.container.stop(name, time=GRACE_S)  # it was started with --rm

@@ -74,7 +74,9 @@ def find_stack(settings: Settings) -> Stack | None:
     except DockerException:
         return None  # no engine runs, or it may not be used: so nothing of ours does either
     names = sorted(
-        project.name or "" for project in projects if project.running and FILE in (project.config_files or ())
+        project.name or ""
+        for project in projects
+        if project.running and FILE in [path.resolve() for path in project.config_files or ()]
     )
     if settings.compose_project:
         names = [name for name in names if name == settings.compose_project]

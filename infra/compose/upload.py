@@ -41,7 +41,7 @@ def upload(stack: Stack, path: str, *, to_s3: bool) -> str:
     assert child.stdin is not None
     with progress(Console(highlight=False), "upload") as update:
         try:
-            with tarfile.open(fileobj=child.stdin, mode="w|") as archive:
+            with tarfile.open(fileobj=child.stdin, mode="w|", dereference=True) as archive:
                 done = 0
                 for file in files:
                     archive.add(file, file.relative_to(source.parent).as_posix())

@@ -110,7 +110,12 @@ class Story:
         """The whole story; its exit code."""
         source = self._source()
         request = self._request(source)
-        Clusters(self.settings).check_request(request)
+        if not self.settings.standing or self.settings.nodes:
+            Clusters(self.settings).check_request(request)
+        elif self.options.core is not None or self.options.task is not None:
+            raise UserError(
+                "the stack's standing cluster has the nodes that it has; give CLUSTER=transient too"
+            )
         given = bool(self.settings.s3_endpoint)
         with servers(self.settings) as live:
             where = "as the settings say" if given else "embedded"

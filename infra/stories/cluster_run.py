@@ -101,13 +101,14 @@ def failure(cluster: Cluster) -> str | None:
 
     Raises UserError when a step failed by its user's mistake.
     """
-    failed = next((step for step in cluster.steps if step.state == "FAILED"), None)
+    ended = [step for step in cluster.steps if step.state in ("FAILED", "CANCELLED", "INTERRUPTED")]
+    failed = next((step for step in ended if step.state == "FAILED"), ended[0] if ended else None)
     stands = cluster.keep_alive and not cluster.is_over
-    if failed is None and (cluster.state == "TERMINATED" or (stands and _all_completed(cluster))):
+    if failed is None and (cluster.state == "TERMINATED" or stands) and _all_completed(cluster):
         return None
     if failed and failed.exit_code == process.EXIT_USER_ERROR:
         raise UserError(failed.failure)
-    what = f"step {failed.name!r}: {failed.failure}" if failed else cluster.message
+    what = f"step {failed.name!r} {failed.state.lower()}: {failed.failure}" if failed else cluster.message
     place = f"{cluster.log_folder}steps/{failed.id}/" if failed else cluster.log_folder
     return f"{what} (cluster {cluster.id} {cluster.state}; logs: {place})"
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from filelock import FileLock
+import click
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from infra.contracts import resources
@@ -28,8 +29,16 @@ def making(settings: Settings, data_set: DataSet) -> Iterator[None]:
     """Hold what adds days and tables to a data set: two at once would undo each other's manifest."""
     path = settings.home / "run" / f"making-{data_set.id or 'default'}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        click.echo("waiting: something else adds days or tables to this data set")
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 class ModelFailedError(Exception):

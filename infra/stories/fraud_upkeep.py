@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-import threading
 import time
 
 import click
@@ -20,7 +19,7 @@ from infra.contracts.datasets import DataSet, Manifest, read_manifest
 from infra.contracts.errors import UserError
 from infra.metrics import Metrics
 from infra.objects import FAILURES, ObjectStore
-from infra.process import run_command, stop_on_signals
+from infra.process import run_command
 from infra.settings import Settings
 from infra.stories.fraud_model import ModelFailedError, making, prepare_model
 from infra.streams.admin import StreamAdmin
@@ -60,10 +59,11 @@ class Upkeep:
             assert manifest is not None, "the data set was just made"
             prepare_model(self._settings, self._data_set, manifest, Console(highlight=False))
 
-    def run(self, stop: threading.Event) -> None:
-        """Look until `stop` is set."""
+    def run(self) -> None:
+        """Look until SIGTERM, which cancels a step that runs."""
         wait_s = 0.0
-        while not stop.wait(wait_s):
+        while True:
+            time.sleep(wait_s)
             try:
                 self.look()
                 self._trouble, self._well_at, wait_s = "", time.monotonic(), LOOK_S
@@ -101,8 +101,8 @@ def main(rate: float) -> None:
     """Keep days, tables and a model ahead of a producer."""
     settings = Settings.load()
     upkeep = Upkeep(settings, rate)
-    with stop_on_signals() as stop, Metrics("fraud-upkeep").serve(settings, upkeep.health):
-        upkeep.run(stop)
+    with Metrics("fraud-upkeep").serve(settings, upkeep.health):
+        upkeep.run()
 
 
 if __name__ == "__main__":

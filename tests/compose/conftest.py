@@ -14,7 +14,8 @@ import pytest
 from infra.local.ports import free_ports
 from infra.settings import ROOT
 
-PROJECT = "millstream-test"
+PROJECT, IMAGE = "millstream-test", "millstream:test"
+ALL = ("--profile", "metrics", "--profile", "replicated", "--profile", "webhook", "--profile", "job")
 UP_WITHIN_S, RUN_WITHIN_S = 1200, 1500
 
 
@@ -67,7 +68,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     home = tmp_path_factory.mktemp("outside") / "home"
     names = ("S3_PORT", "WAREHOUSE_PORT", "CONSOLE_PORT", "PROMETHEUS_PORT")
     ports = {name: str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
-    own = {"COMPOSE_PROJECT_NAME": PROJECT, "MILLSTREAM_HOME": str(home), "RATE": "50", **ports}
+    own = {
+        "COMPOSE_PROJECT_NAME": PROJECT,
+        "MILLSTREAM_IMAGE": IMAGE,
+        "MILLSTREAM_HOME": str(home),
+        "RATE": "50",
+        **ports,
+    }
     outer = {
         name: text for name, text in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
     }
@@ -76,7 +83,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     if engine.returncode:
         pytest.fail(f"no container engine: {engine.stderr.strip() or 'see `make doctor`'}")
     failed_before = request.session.testsfailed
-    running.compose("down", "-v", "--remove-orphans")
+    running.compose(*ALL, "down", "-v", "--remove-orphans")
     try:
         running.compose("build", within_s=UP_WITHIN_S)
         running.up()
@@ -84,4 +91,4 @@ def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     finally:
         if request.session.testsfailed > failed_before or sys.exc_info()[0]:
             print(running.compose("logs", "--no-color", "--tail", "60", check=False)[-30_000:])
-        running.compose("down", "-v", "--remove-orphans", check=False)
+        running.compose(*ALL, "down", "-v", "--remove-orphans", check=False)

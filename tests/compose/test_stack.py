@@ -15,7 +15,7 @@ import urllib3
 from infra.compose.keys import KEYS
 from infra.compose.stack import HOME, KEEPER
 from infra.settings import ROOT
-from tests.compose.conftest import RunningStack
+from tests.compose.conftest import IMAGE, RunningStack
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(3000)]
 ONE_SHOTS = {"keys", "postgres-key", "provision", "data-set"}
@@ -179,13 +179,13 @@ def test_keys_are_nowhere(stack: RunningStack) -> None:
     command = ["docker", "compose", "exec", "--no-TTY", KEEPER, *search]
     there = subprocess.run(command, env=stack.environment, cwd=ROOT)
     assert there.returncode == 1, "a key is in the home"
-    layers = subprocess.Popen(["docker", "image", "save", "millstream:local"], stdout=subprocess.PIPE)
+    layers = subprocess.Popen(["docker", "image", "save", IMAGE], stdout=subprocess.PIPE)
     found = subprocess.run(
         ["grep", "--quiet", "--binary", "--fixed-strings", *patterns],
         stdin=layers.stdout,
     )
     assert found.returncode == 1, "a key is in the image"
-    layers.wait()
+    assert layers.wait() == 0
 
 
 def test_prometheus_fires(stack: RunningStack) -> None:
