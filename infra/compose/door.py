@@ -32,6 +32,8 @@ MODULES = {
     "query": ("infra.warehouse", "query", "--"),
 }
 WITH_REPORT = ("batch-job", "stream-demo")
+WITHOUT_PRODUCER = ("stream-demo", "reconcile")
+"""Stories that play themselves, or need an archive that is at its end."""
 PRODUCER, TOKEN = "producer", "/run/keys/console_token"
 STACKS = ("embedded", "compose")
 DEFAULT_SHARDS = "8"
@@ -89,7 +91,7 @@ def run_there(stack: Stack, target: str, arguments: list[str], *, transient: boo
     home = Settings.load().home
     with contextlib.ExitStack() as around:
         settings = [f"MILLSTREAM_SHOWN_HOME={home}"]
-        if target == "stream-demo" and plays_default(arguments):
+        if target in WITHOUT_PRODUCER and plays_default(arguments):
             around.enter_context(stopped(stack, PRODUCER))
         if transient:
             hosts = around.enter_context(transient_nodes(stack, arguments))
@@ -124,7 +126,7 @@ def with_input(stack: Stack, target: str, arguments: list[str]) -> list[str]:
 
 
 def plays_default(arguments: Sequence[str]) -> bool:
-    """Whether a stream-demo is of the data set that the stack's own producer plays."""
+    """Whether a story is of the data set that the stack's own producer plays."""
     shards = arguments[arguments.index("--shards") + 1] if "--shards" in arguments else DEFAULT_SHARDS
     return "--input" not in arguments and shards == DEFAULT_SHARDS
 
@@ -135,7 +137,7 @@ def stopped(stack: Stack, service: str) -> Iterator[None]:
     runs = any(container.state.running for container in stack.docker.compose.ps([service]))
     try:
         if runs:
-            click.echo(f"{service}: stopped while this plays on, started again afterwards")
+            click.echo(f"{service}: stopped meanwhile, started again afterwards")
             stack.docker.compose.stop([service])
         yield
     finally:

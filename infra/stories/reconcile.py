@@ -19,14 +19,19 @@ from infra.contracts.datasets import DataSet
 from infra.contracts.errors import UserError
 from infra.local.servers import servers
 from infra.objects import ObjectStore
+from infra.progress import progress
 from infra.report.formats import count
 from infra.settings import ROOT, Settings
 from infra.stories import stream_demo
 from infra.stories.cluster_run import failure, run_cluster
 from infra.stories.run import Variable, only_one
+from infra.stories.stream_offsets import behind_archive
+from infra.stories.stream_play import has_standing_consumers
+from infra.streams.admin import StreamAdmin
 from infra.supervisor import Supervisor
 
 JOB = "reconcile"
+ARCHIVE_POLL_S = 0.5
 REQUEST = ROOT / "infra" / "resources" / "clusters" / "reconcile.json"
 
 variable = functools.partial(click.option, cls=Variable)
@@ -49,9 +54,25 @@ def main(
     last = None if input_ or shards else last_data_set(settings)
     with only_one(settings, stream_demo.JOB), servers(settings) as live:
         data_set = DataSet(live.bucket, _asked(live, chosen) if last is None else last)
+        if has_standing_consumers(live, data_set):
+            _wait_for_archive(live, data_set, console)
         summary = reconcile(live, data_set, console)
         _say(console, data_set, summary, time.time() - began)
     return process.EXIT_FAILED if summary["decisions_that_differ"] else 0
+
+
+def _wait_for_archive(settings: Settings, data_set: DataSet, console: Console) -> None:
+    """Until all that is in the streams is archived, labels too: a table that was used may rest on each of them.
+
+    The door has stopped the producer, so there is an end.
+    """
+    with progress(console, "archive") as update, StreamAdmin(settings.kafka_servers) as admin:
+        most = 1
+        while left := behind_archive(admin, data_set):
+            most = max(most, left)
+            update(1 - left / most, f"{left:,} records to go")
+            time.sleep(ARCHIVE_POLL_S)
+        update(1.0, "all archived")
 
 
 def last_data_set(settings: Settings) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from infra.contracts.datasets import DELIVERIES, SCORERS, DataSet
 from infra.streams.admin import StreamAdmin
 from infra.streams.records import Shard
 
@@ -29,6 +30,16 @@ def goals(admin: StreamAdmin, stream: str, groups: Sequence[str]) -> list[Goal]:
     last = admin.last_records(admin.shards(stream))
     offsets = {shard: record.offset + 1 for shard, record in last.items()}
     return [Goal(group, offsets) for group in groups]
+
+
+def behind_archive(admin: StreamAdmin, data_set: DataSet) -> int:
+    """Records of a data set that are not decided or not archived yet (decisions in the making not counted)."""
+    wanted = goals(admin, data_set.stream("transactions"), [data_set.group(SCORERS)])
+    for delivery in DELIVERIES:
+        wanted += goals(
+            admin, data_set.stream(delivery.removeprefix("delivery-")), [data_set.group(delivery)]
+        )
+    return sum(goal.behind(admin) for goal in wanted)
 
 
 def ends(admin: StreamAdmin, stream: str) -> dict[Shard, int]:

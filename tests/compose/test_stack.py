@@ -179,13 +179,11 @@ def test_keys_are_nowhere(stack: RunningStack) -> None:
     command = ["docker", "compose", "exec", "--no-TTY", KEEPER, *search]
     there = subprocess.run(command, env=stack.environment, cwd=ROOT)
     assert there.returncode == 1, "a key is in the home"
-    layers = subprocess.Popen(["docker", "image", "save", IMAGE], stdout=subprocess.PIPE)
-    found = subprocess.run(
-        ["grep", "--quiet", "--binary", "--fixed-strings", *patterns],
-        stdin=layers.stdout,
-    )
-    assert found.returncode == 1, "a key is in the image"
-    assert layers.wait() == 0
+    with subprocess.Popen(["docker", "image", "save", IMAGE], stdout=subprocess.PIPE) as layers:
+        search = ["grep", "--quiet", "--binary", "--fixed-strings", *patterns]
+        there = subprocess.run(search, stdin=layers.stdout)
+    assert there.returncode == 1, "a key is in the image"
+    assert layers.returncode == 0
 
 
 def test_prometheus_fires(stack: RunningStack) -> None:
