@@ -62,7 +62,7 @@ def main(
 
 
 def _wait_for_archive(settings: Settings, data_set: DataSet, console: Console) -> None:
-    """Until all that is in the streams is archived, labels too: a table that was used may rest on each of them.
+    """Until all that is in the streams is archived: a table that was used may rest on each label.
 
     The door has stopped the producer, so there is an end.
     """

@@ -33,12 +33,11 @@ def goals(admin: StreamAdmin, stream: str, groups: Sequence[str]) -> list[Goal]:
 
 
 def behind_archive(admin: StreamAdmin, data_set: DataSet) -> int:
-    """Records of a data set that are not decided or not archived yet (decisions in the making not counted)."""
+    """Records of a data set that are not decided or not archived yet, decisions in the making left out."""
     wanted = goals(admin, data_set.stream("transactions"), [data_set.group(SCORERS)])
     for delivery in DELIVERIES:
-        wanted += goals(
-            admin, data_set.stream(delivery.removeprefix("delivery-")), [data_set.group(delivery)]
-        )
+        stream = data_set.stream(delivery.removeprefix("delivery-"))
+        wanted += goals(admin, stream, [data_set.group(delivery)])
     return sum(goal.behind(admin) for goal in wanted)
 
 
