@@ -82,21 +82,18 @@ def test_a_batch_job_uses_the_stack(stack: RunningStack, tmp_path: Path) -> None
     )
 
 
-def test_sales_of_this_machine_are_uploaded(stack: RunningStack, tmp_path: Path) -> None:
-    """INPUT= names a file here; the job reads its copy in S3."""
+def test_a_transient_cluster_rolls_up_sales_of_this_machine(stack: RunningStack, tmp_path: Path) -> None:
+    """`CLUSTER=transient`: nodes are made for the job and gone after it; the cluster terminates itself.
+
+    INPUT= names a file here; the job reads its copy in S3.
+    """
     own = tmp_path / "own.csv"
     own.write_text(OWN)
-    columns = "sold_at=when,category=what,region=where,amount=paid"
-    stack.make("batch-job", f"INPUT={own}", f"COLUMNS={columns}")
+    columns = "COLUMNS=sold_at=when,category=what,region=where,amount=paid"
+    output = stack.make("batch-job", f"INPUT={own}", columns, "CLUSTER=transient", "CORE=1", "TASK=0")
     figures = report(stack, "batch-job")
     assert figures["rows_used"] == 2
     assert str(figures["input"]).startswith("s3://lake/uploads/")
-
-
-def test_a_transient_cluster_has_containers_of_its_own(stack: RunningStack) -> None:
-    """`CLUSTER=transient`: nodes are made for the job and gone after it; the cluster terminates itself."""
-    output = stack.make("batch-job", "ROWS=50000", "CLUSTER=transient", "CORE=1", "TASK=0")
-    figures = report(stack, "batch-job")
     assert figures["state"] == "TERMINATED", output
     assert len(figures["instances"]) == 2  # type: ignore[arg-type]
     left = stack.compose("ps", "-a", "--format", "{{.Service}}").split()
@@ -116,7 +113,7 @@ def test_a_stream_demo_plays_on(stack: RunningStack) -> None:
 
 def test_a_mistake_is_one_line(stack: RunningStack) -> None:
     """Exit code 2 and what to do, from inside the stack as from outside."""
-    for words in (("stream-demo", "FRESH=1"), ("batch-job", "CLUSTER=other"), ("batch-job", "CORE=0")):
+    for words in (("stream-demo", "FRESH=1"), ("batch-job", "CLUSTER=other"), ("batch-job", "CORE=3")):
         output = stack.make(*words, check=False)
         assert "error: " in output, output
         assert "Error 2" in output, output
