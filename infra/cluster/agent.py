@@ -20,6 +20,7 @@ import msgspec
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from infra.cluster import spark_conf
+from infra.cluster.journal import is_held
 from infra.contracts.errors import UserError
 from infra.metrics import Metrics
 from infra.process import run_command, stop_on_signals
@@ -70,18 +71,7 @@ class Link:
 
     def state(self) -> State | None:
         """What the agent says; None while none lives: it holds a lock for as long as it does."""
-        try:
-            descriptor = os.open(self._lock, os.O_RDWR)
-        except FileNotFoundError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _read(self._state, State)
-        else:
-            return None
-        finally:
-            os.close(descriptor)
+        return _read(self._state, State) if is_held(self._lock) else None
 
     def order(self) -> Order | None:
         """What was ordered last."""

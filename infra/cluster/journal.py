@@ -84,21 +84,26 @@ class Journal:
             os.close(descriptor)
 
     def is_managed(self) -> bool:
-        """Whether somebody holds the manager's lock. It is only looked at, by a shared lock for an instant.
+        """Whether somebody holds the manager's lock.
 
         Not to be asked in a cluster's first seconds, when its manager is just being given the lock.
         """
-        try:
-            descriptor = os.open(self.lock_file, os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
+        return is_held(self.lock_file)
+
+
+def is_held(lock_file: Path) -> bool:
+    """Whether a process holds a lock. It is only looked at, by a shared lock for an instant."""
+    try:
+        descriptor = os.open(lock_file, os.O_RDONLY)
+    except FileNotFoundError:
         return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def journals(home: Path) -> list[Journal]:

@@ -6,15 +6,14 @@ that is there is never changed.
 
 from __future__ import annotations
 
-import os
 import secrets
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
 
 from infra.process import run_command
+from infra.secret_file import make_once
 
 FOLDER = Path("/run/keys")
 KEYS: Mapping[str, Callable[[], str]] = {
@@ -28,19 +27,7 @@ KEYS: Mapping[str, Callable[[], str]] = {
 
 def ensure_keys(folder: Path) -> list[str]:
     """Make the keys that are not there, each whole or not at all; the names of those made."""
-    made = []
-    for name, make in KEYS.items():
-        if (folder / name).exists():
-            continue
-        descriptor, draft = tempfile.mkstemp(dir=folder, prefix=".draft-")  # O_EXCL, mode 0600
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(make())
-            os.link(draft, folder / name)
-        finally:
-            Path(draft).unlink()
-        made.append(name)
-    return made
+    return [name for name, make in KEYS.items() if make_once(folder / name, make)]
 
 
 @click.command()

@@ -7,28 +7,22 @@ no command line, environment or log.
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import tempfile
 from pathlib import Path
+
+from infra.secret_file import make_once
 
 ACTIONS = ["Admin", "Read", "Write", "List", "Tagging"]
 
 
 def ensure_keys(path: Path) -> None:
     """Create the keys file, mode 0600, unless it is there; it appears whole or not at all."""
-    if path.exists():
-        return
+    make_once(path, lambda: json.dumps({"identities": [_identity()]}))
+
+
+def _identity() -> dict[str, object]:
     credentials = {"accessKey": f"MS{secrets.token_hex(9).upper()}", "secretKey": secrets.token_urlsafe(30)}
-    identity = {"name": "millstream", "credentials": [credentials], "actions": ACTIONS}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".keys-")  # O_EXCL, mode 0600
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            json.dump({"identities": [identity]}, file)
-        os.link(draft, path)
-    finally:
-        Path(draft).unlink()
+    return {"name": "millstream", "credentials": [credentials], "actions": ACTIONS}
 
 
 def read_keys(path: Path) -> tuple[str, str]:

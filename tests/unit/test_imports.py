@@ -26,6 +26,7 @@ LAYERS = (
         "supervisor",
         "memory",
         "wire",
+        "secret_file",
     ),
     ("local", "provision"),
     ("cluster",),
