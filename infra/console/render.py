@@ -9,6 +9,7 @@ import jinja2
 
 from infra.console import words
 from infra.report import formats
+from infra.report.environment import environment_of
 
 
 def render(template: str, **values: Any) -> str:
@@ -18,16 +19,8 @@ def render(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("infra.console"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for function in (
+    filters = (
         formats.cents, formats.count, formats.counted, formats.dollars, formats.duration, formats.percent,
         words.amount, words.clock, words.millis, words.percent_of, words.rate, words.size, words.stamp,
-    ):  # fmt: skip
-        environment.filters[function.__name__] = function
-    return environment
+    )  # fmt: skip
+    return environment_of("infra.console", filters)

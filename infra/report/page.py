@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import jinja2
 from plotly.offline import get_plotlyjs
 
 from infra.report import formats, palette
+from infra.report.environment import environment_of
+
+FILTERS = (
+    formats.cents, formats.count, formats.counted, formats.dollars, formats.duration, formats.memory,
+    formats.moment, formats.percent,
+)  # fmt: skip
 
 
 def render(template: str, **values: Any) -> str:
@@ -16,7 +21,7 @@ def render(template: str, **values: Any) -> str:
     Every value is escaped. A name that the template uses and `values` lacks raises UndefinedError.
     """
     return (
-        _environment()
+        environment_of("infra.report", FILTERS)
         .get_template(template)
         .render(
             plotly_js=get_plotlyjs(),
@@ -26,25 +31,3 @@ def render(template: str, **values: Any) -> str:
             **values,
         )
     )
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("infra.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for function in (
-        formats.cents,
-        formats.count,
-        formats.counted,
-        formats.dollars,
-        formats.duration,
-        formats.memory,
-        formats.moment,
-        formats.percent,
-    ):
-        environment.filters[function.__name__] = function
-    return environment

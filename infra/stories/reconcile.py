@@ -25,13 +25,12 @@ from infra.settings import ROOT, Settings
 from infra.stories import stream_demo
 from infra.stories.cluster_run import failure, run_cluster
 from infra.stories.run import Variable, only_one
-from infra.stories.stream_offsets import behind_archive
+from infra.stories.stream_offsets import reach_ends
 from infra.stories.stream_play import has_standing_consumers
 from infra.streams.admin import StreamAdmin
 from infra.supervisor import Supervisor
 
 JOB = "reconcile"
-ARCHIVE_POLL_S = 0.5
 REQUEST = ROOT / "infra" / "resources" / "clusters" / "reconcile.json"
 
 variable = functools.partial(click.option, cls=Variable)
@@ -67,11 +66,7 @@ def _wait_for_archive(settings: Settings, data_set: DataSet, console: Console) -
     The door has stopped the producer, so there is an end.
     """
     with progress(console, "archive") as update, StreamAdmin(settings.kafka_servers) as admin:
-        most = 1
-        while left := behind_archive(admin, data_set):
-            most = max(most, left)
-            update(1 - left / most, f"{left:,} records to go")
-            time.sleep(ARCHIVE_POLL_S)
+        reach_ends(admin, data_set, update)
         update(1.0, "all archived")
 
 

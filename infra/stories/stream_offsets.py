@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.contracts.datasets import DELIVERIES, SCORERS, DataSet
+from infra.progress import Update
 from infra.streams.admin import StreamAdmin
 from infra.streams.records import Shard
 
 Offsets = Mapping[Shard, int]
+POLL_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,38 @@ def goals(admin: StreamAdmin, stream: str, groups: Sequence[str]) -> list[Goal]:
     return [Goal(group, offsets) for group in groups]
 
 
-def behind_archive(admin: StreamAdmin, data_set: DataSet) -> int:
-    """Records of a data set that are not decided or not archived yet, decisions in the making left out."""
-    wanted = goals(admin, data_set.stream("transactions"), [data_set.group(SCORERS)])
-    for delivery in DELIVERIES:
-        stream = data_set.stream(delivery.removeprefix("delivery-"))
-        wanted += goals(admin, stream, [data_set.group(delivery)])
-    return sum(goal.behind(admin) for goal in wanted)
+def reach_ends(
+    admin: StreamAdmin,
+    data_set: DataSet,
+    update: Update,
+    *,
+    sinks: Sequence[str] = (),
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Wait until every consumer has committed all that the streams hold now, in two rounds.
+
+    What the scorers answer, and so what is to be archived and alerted on, is known after the first.
+    `sinks` are the groups that take alerts; `meanwhile` is called at each look.
+    """
+    transactions, labels, decisions = (data_set.group(name) for name in DELIVERIES)
+    rounds: tuple[Mapping[str, Sequence[str]], ...] = (
+        {"transactions": [data_set.group(SCORERS), transactions], "labels": [labels]},
+        {"decisions": [decisions], "alerts": sinks},
+    )
+    for readers in rounds:
+        wanted = [
+            goal
+            for name, groups in readers.items()
+            if groups
+            for goal in goals(admin, data_set.stream(name), groups)
+        ]
+        most = 1
+        while behind := {goal.group: n for goal in wanted if (n := goal.behind(admin))}:
+            meanwhile()
+            left = sum(behind.values())
+            most = max(most, left)
+            update(1 - left / most, f"{left:,} records to go: {', '.join(behind)}")
+            time.sleep(POLL_S)
 
 
 def ends(admin: StreamAdmin, stream: str) -> dict[Shard, int]:

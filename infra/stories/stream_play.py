@@ -15,13 +15,13 @@ import psutil
 from rich.console import Console
 
 from infra import metrics
-from infra.contracts.datasets import DELIVERIES, SCORERS, DataSet
+from infra.contracts.datasets import DataSet
 from infra.local.servers import status
 from infra.progress import Update, progress
 from infra.report.live import SHOWN_ALERTS, LiveState, LiveView
 from infra.settings import Settings
 from infra.stories.stream_evidence import Ranges
-from infra.stories.stream_offsets import Goal, ends, goals
+from infra.stories.stream_offsets import ends, reach_ends
 from infra.stories.stream_processes import Processes, cpu_s
 from infra.stories.stream_readers import Readers
 from infra.stories.stream_samples import Samples
@@ -30,7 +30,6 @@ from infra.streams.records import Shard
 from infra.supervisor import Supervisor
 
 TICK_S = 0.5
-DRAIN_POLL_S = 0.25
 SINK = "file"
 STANDING = ("scorer-0", "delivery", f"alerts-{SINK}")
 """The consumers that a stack has of the default data set, by the names of their metrics."""
@@ -216,32 +215,9 @@ class Play:
         ]
 
     def _reach_ends(self, update: Update) -> None:
-        """Wait until every consumer has committed all that the streams hold now, in two rounds.
-
-        What the scorers answer, and so what is to be archived and alerted on, is known after the first.
-        """
-        data_set = self._data_set
-        transactions, labels, decisions = (data_set.group(name) for name in DELIVERIES)
-        scorers, sink = data_set.group(SCORERS), data_set.group(f"alerts-{SINK}")
-        for readers in (
-            {"transactions": [scorers, transactions], "labels": [labels]},
-            {"decisions": [decisions], "alerts": [sink]},
-        ):
-            wanted = [
-                goal
-                for name, groups in readers.items()
-                for goal in goals(self._admin, data_set.stream(name), groups)
-            ]
-            self._reach(wanted, update)
-
-    def _reach(self, wanted: Sequence[Goal], update: Update) -> None:
-        most = 1
-        while behind := {goal.group: n for goal in wanted if (n := goal.behind(self._admin))}:
-            self._processes.watch()
-            left = sum(behind.values())
-            most = max(most, left)
-            update(1 - left / most, f"{left:,} records to go: {', '.join(behind)}")
-            time.sleep(DRAIN_POLL_S)
+        """Wait until every consumer has committed all that the streams hold; what dies is started again."""
+        sinks = [self._data_set.group(f"alerts-{SINK}")]
+        reach_ends(self._admin, self._data_set, update, sinks=sinks, meanwhile=self._processes.watch)
 
     def _span(self, begins: dict[Shard, int]) -> Ranges:
         now: dict[Shard, int] = {}
