@@ -29,7 +29,7 @@ from tenacity import (
     wait_fixed,
 )
 
-from infra.streams.brokers import CONNECT_MS, connecting
+from infra.streams.brokers import CONNECTING, connecting
 from infra.streams.consumer import StreamConsumer
 from infra.streams.errors import StreamInUseError
 from infra.streams.producer import REQUEST_BYTES
@@ -71,8 +71,8 @@ class StreamAdmin:
         with connecting(servers):
             self._admin = KafkaAdminClient(
                 bootstrap_servers=servers.split(","),
+                **CONNECTING,
                 client_id="millstream-admin",
-                bootstrap_timeout_ms=CONNECT_MS,
                 request_timeout_ms=round(answer_s * 1000),
             )
 

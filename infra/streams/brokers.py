@@ -6,12 +6,17 @@ import contextlib
 import logging
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 from kafka.cluster import collect_hosts
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 
 from infra.streams.errors import KafkaUnavailableError
+from infra.streams.sockets import Sockets
+
+CONNECTING: dict[str, Any] = {"bootstrap_timeout_ms": 10_000, "proxy_url": f"{Sockets.SCHEMES[0]}://"}
+"""How every client connects: this long to a first broker, by sockets of ours."""
 
 
 def ready_brokers(bootstrap_servers: str, timeout_s: float = 5.0) -> int:
@@ -24,16 +29,15 @@ def ready_brokers(bootstrap_servers: str, timeout_s: float = 5.0) -> int:
     opened = [f"{host}:{port}" for host, port, _ in collect_hosts(bootstrap_servers) if _is_open(host, port)]
     if not opened:
         raise KafkaUnavailableError(f"no Kafka broker answers at {bootstrap_servers}")
-    with _quiet_client_log(), contextlib.closing(KafkaNetClient(bootstrap_servers=opened)) as client:
+    with (
+        _quiet_client_log(),
+        contextlib.closing(KafkaNetClient(bootstrap_servers=opened, **CONNECTING)) as client,
+    ):
         try:
             client.check_version(timeout_ms=timeout_s * 1000)
         except KafkaError as error:
             raise KafkaUnavailableError(f"no Kafka broker answers at {bootstrap_servers}") from error
         return len(client.cluster.brokers())
-
-
-CONNECT_MS = 10_000
-"""How long every client tries to reach a first broker."""
 
 
 @contextlib.contextmanager

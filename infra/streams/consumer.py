@@ -10,7 +10,7 @@ import kafka.errors
 from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
-from infra.streams.brokers import CONNECT_MS, connecting
+from infra.streams.brokers import CONNECTING, connecting
 from infra.streams.errors import FencedError, OffsetOutOfRangeError
 from infra.streams.limits import RECORD_BYTES, ReadLimit
 from infra.streams.rebalance import Listener, Rebalances
@@ -60,8 +60,8 @@ class StreamConsumer:
         self._known: dict[TopicPartition, Shard] = {}
         with connecting(servers):
             self._consumer = KafkaConsumer(
-                bootstrap_timeout_ms=CONNECT_MS,
                 bootstrap_servers=servers.split(","),
+                **CONNECTING,
                 client_id=client_id,
                 group_id=group,
                 isolation_level="read_committed",

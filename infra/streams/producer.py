@@ -13,7 +13,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 
 from infra.contracts.errors import UserError
 from infra.streams.appending import Appender, failure
-from infra.streams.brokers import CONNECT_MS, connecting
+from infra.streams.brokers import CONNECTING, connecting
 from infra.streams.errors import (
     InvalidArgumentException,
     ProvisionedThroughputExceededException,
@@ -59,8 +59,8 @@ class StreamProducer:
         self.refused: Counter[str] = Counter()
         with connecting(servers):
             self._producer = KafkaProducer(
-                bootstrap_timeout_ms=CONNECT_MS,
                 bootstrap_servers=servers.split(","),
+                **CONNECTING,
                 client_id=client_id,
                 linger_ms=round(linger_s * 1000),
                 batch_size=1 << 16,

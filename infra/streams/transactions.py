@@ -20,7 +20,7 @@ from kafka.errors import (
 from kafka.structs import OffsetAndMetadata
 
 from infra.streams.appending import Appender, failure
-from infra.streams.brokers import CONNECT_MS, connecting
+from infra.streams.brokers import CONNECTING, connecting
 from infra.streams.errors import FencedError, TransactionFailedError
 from infra.streams.producer import DELIVER_WITHIN_MS, DURABLE, close_producer, shard_count
 from infra.streams.records import Shard, shard_number
@@ -54,8 +54,8 @@ class TransactionalProducer:
         self._written: set[Any] = set()  # the future of each batch of the transaction
         with connecting(servers):
             self._producer = KafkaProducer(
-                bootstrap_timeout_ms=CONNECT_MS,
                 bootstrap_servers=servers.split(","),
+                **CONNECTING,
                 client_id=transactional_id,
                 transactional_id=transactional_id,
                 transaction_timeout_ms=self._timeout_ms,

@@ -39,7 +39,7 @@ WORKLOADS = ("producers", "stream_consumers", "spark_jobs")
 # package -> the only places that may import it
 OWNERS = {
     "minio": ("infra/objects.py",),
-    "kafka": ("infra/streams/", "tests/unit/test_batches.py"),
+    "kafka": ("infra/streams/", "tests/unit/test_batches.py", "tests/unit/test_sockets.py"),
     "duckdb": ("infra/warehouse/", "tests"),
     "adbc_driver_manager": ("infra/warehouse/",),
     "adbc_driver_postgresql": ("infra/warehouse/", "tests"),
