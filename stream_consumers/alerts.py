@@ -30,7 +30,8 @@ from stream_consumers.webhook import Webhook
 from stream_consumers.webhook_handler import LANES, WebhookHandler
 from stream_consumers.worker import Handler, Relay, consume
 
-POLL_S, MOST_RECORDS = 0.1, 500
+POLL_S, MOST_RECORDS, NOTHING_S = 0.1, 500, 0.5
+"""A broker answers at once when there is an alert, and when there is none after NOTHING_S."""
 SETTLE_S = 5.0
 
 
@@ -82,6 +83,7 @@ def run_sink(alerting: Alerting, sink: str, make: Make, stop: threading.Event) -
             client_id=metrics.process,
             session_timeout_s=alerting.timeout_s,
             listener=relay,
+            gather_s=NOTHING_S,
         )
         with ExitStack() as ending:
             ending.callback(consumer.close)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -29,10 +30,12 @@ from stream_consumers.delivery_stream import Clocks, DeliveryStream
 from stream_consumers.worker import Relay, consume
 
 DECLARED = ROOT / "infra" / "resources" / "delivery_streams.json"
-POLL_S, MOST_RECORDS = 0.25, 5_000
-GATHER_BYTES, GATHER_S = 1_000_000, 0.25
+POLL_S, MOST_RECORDS = 0.5, 5_000
+GATHER_BYTES, GATHER_S = 1_000_000, 0.5
 """Delivery is in no hurry: few large fetches cost the brokers and this process less."""
 LAG_EVERY_S, STUCK_AFTER_S = 1.0, 90.0
+GIVES_WAY = 10
+"""Niceness: what answers goes before what is kept when all processors are busy."""
 CLOCKS = Clocks(time.monotonic, time.time)
 log = logging.getLogger(__name__)
 
@@ -230,6 +233,7 @@ def open_store(settings: Settings) -> ObjectStore:
 )
 def main(data_set_id: str, only: tuple[str, ...], timeout_s: float) -> None:
     """Write every record of a data set's streams to S3, exactly once."""
+    os.nice(GIVES_WAY)
     settings = Settings.load()
     data_set = DataSet(settings.bucket, data_set_id)
     deliveries = deliveries_of(data_set, only)
