@@ -20,17 +20,22 @@ from infra.settings import Settings
 
 POLL_S = 0.2
 STANDING_WITHIN_S = 180.0
+QUIET_S, GIVES_WAY_S = 3.0, 300.0
+"""A job's next step comes well within QUIET_S; whoever gives way does so for no longer than GIVES_WAY_S."""
 
 
-def run_cluster(settings: Settings, request: dict[str, Any], console: Console) -> Cluster:
+def run_cluster(
+    settings: Settings, request: dict[str, Any], console: Console, *, gives_way: bool = False
+) -> Cluster:
     """Run a request to its end, one line of progress for each part. Ctrl-C ends what was begun.
 
     Where a standing cluster is (and no nodes are given for one of its own), the request's steps are
-    run on that: the result is then the steps' share of the cluster, as `share_of` cuts it out.
+    run on that: the result is then the steps' share of the cluster, as `share_of` cuts it out. Steps that
+    give way are added there only once those of others are over, or after GIVES_WAY_S.
     """
     clusters = Clusters(settings)
     if settings.standing and not settings.nodes:
-        return _run_on_standing(settings, clusters, request, console)
+        return _run_on_standing(settings, clusters, request, console, gives_way)
     cluster_id = clusters.run_job_flow(**request)["JobFlowId"]
     try:
         for note in clusters.read(cluster_id).notes:
@@ -43,7 +48,7 @@ def run_cluster(settings: Settings, request: dict[str, Any], console: Console) -
 
 
 def _run_on_standing(
-    settings: Settings, clusters: Clusters, request: dict[str, Any], console: Console
+    settings: Settings, clusters: Clusters, request: dict[str, Any], console: Console, gives_way: bool
 ) -> Cluster:
     """Add the steps one by one: other jobs' steps, before and between them, don't depend on these."""
     cluster_id = _standing(settings, console)
@@ -51,6 +56,8 @@ def _run_on_standing(
     begun: list[str] = []
     try:
         for step in request["Steps"]:
+            if gives_way:
+                _give_way(clusters, cluster_id)
             apart = {**step, "ActionOnFailure": "CONTINUE"}
             begun += clusters.add_job_flow_steps(JobFlowId=cluster_id, Steps=[apart])["StepIds"]
             ended = _follow_step(clusters, cluster_id, begun[-1], console, StepProgress())
@@ -60,6 +67,15 @@ def _run_on_standing(
         clusters.cancel_steps(ClusterId=cluster_id, StepIds=begun)
         raise
     return share_of(clusters.read(cluster_id), begun)
+
+
+def _give_way(clusters: Clusters, cluster_id: str) -> None:
+    """Wait until no step has been pending or running for QUIET_S, for GIVES_WAY_S at most."""
+    begin = quiet_since = time.monotonic()
+    while (now := time.monotonic()) - quiet_since < QUIET_S and now - begin < GIVES_WAY_S:
+        if not all(step.is_over for step in clusters.read(cluster_id).steps):
+            quiet_since = now
+        time.sleep(POLL_S)
 
 
 def _standing(settings: Settings, console: Console) -> str:
@@ -140,10 +156,18 @@ def _follow_step(
             step = _step(cluster, step_id)
             if step.is_over:
                 break
-            update(*(asked.of(step, cluster.master.host) if step.ui_port else (-1.0, step.state.lower())))
+            update(
+                *(asked.of(step, cluster.master.host) if step.ui_port else (-1.0, _waiting(cluster, step)))
+            )
             time.sleep(POLL_S)
         update(1.0, step.state.lower())
     return step
+
+
+def _waiting(cluster: Cluster, step: Step) -> str:
+    """The state of a step that shows no progress yet, and which one it waits for."""
+    ahead = next((each.name for each in cluster.steps if each.state == "RUNNING"), None)
+    return f"pending until {ahead!r} is over" if step.state == "PENDING" and ahead else step.state.lower()
 
 
 def _all_completed(cluster: Cluster) -> bool:

@@ -45,17 +45,24 @@ class ModelFailedError(Exception):
     """A step of the batch side failed; the text says which, and where its logs are."""
 
 
-def prepare_model(settings: Settings, data_set: DataSet, manifest: Manifest, console: Console) -> list[str]:
+def prepare_model(
+    settings: Settings,
+    data_set: DataSet,
+    manifest: Manifest,
+    console: Console,
+    *,
+    gives_way: bool = False,
+) -> list[str]:
     """Make the tables up to the data set's end, and a model if there is none. Returns what was made.
 
-    Raises ModelFailedError.
+    For `gives_way` see cluster_run.run_cluster. Raises ModelFailedError.
     """
     store = ObjectStore(settings)
     tables, model = missing_tables(store, data_set, manifest), newest_model(store, data_set)
     if not tables and model is not None:
         return []
     request = model_request(data_set, manifest, tables, train=model is None)
-    cluster = run_cluster(settings, request, console)
+    cluster = run_cluster(settings, request, console, gives_way=gives_way)
     failed = failure(cluster)
     if failed:
         raise ModelFailedError(failed)

@@ -57,7 +57,7 @@ class Upkeep:
                 self._grow()
             manifest = self._manifest()
             assert manifest is not None, "the data set was just made"
-            prepare_model(self._settings, self._data_set, manifest, Console(highlight=False))
+            prepare_model(self._settings, self._data_set, manifest, Console(highlight=False), gives_way=True)
 
     def run(self) -> None:
         """Look until SIGTERM, which cancels a step that runs."""
