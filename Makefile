@@ -96,7 +96,7 @@ format: $(READY) ## Let ruff format the code and mend what it can
 # Tests mostly wait for servers. A file's tests share their servers, so they stay together.
 TWO_AT_A_TIME := -n 2 --dist loadfile
 
-test: check ## check, then unit and integration tests and a small batch job (10 minutes)
+test: check ## check, then unit and integration tests and a small batch job (10 to 15 minutes on two cores)
 	@$(VENV_PYTHON) -m pytest -m 'not slow and not compose' $(TWO_AT_A_TIME)
 
 test-full: $(READY) ## What `make test` leaves out: the slow tests, killed nodes, managers and brokers

@@ -25,7 +25,7 @@ def ready_brokers(bootstrap_servers: str, timeout_s: float = 5.0) -> int:
     `bootstrap_servers` is "host:port,host:port". Starts no thread. Raises KafkaUnavailableError when
     no broker answers within `timeout_s` seconds.
     """
-    # The client would try closed ports again and again, and leaves each such socket open.
+    # The client would try closed ports again and again.
     opened = [f"{host}:{port}" for host, port, _ in collect_hosts(bootstrap_servers) if _is_open(host, port)]
     if not opened:
         raise KafkaUnavailableError(f"no Kafka broker answers at {bootstrap_servers}")
