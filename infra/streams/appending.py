@@ -15,11 +15,6 @@ from kafka.record.util import encode_varint
 
 from infra.streams.records import Shard
 
-WAKE_EVERY_S = 0.01
-"""The I/O thread, once awake, looks again when the batch that it was woken for is due, at any linger longer
-than this: it finds those that were begun since without being woken for each."""
-
-
 def _varint(number: int) -> bytes:
     found = bytearray()
     encode_varint(number, found.append)
@@ -37,7 +32,7 @@ class Appender:
         self._manager = producer._transaction_manager
         self._places: dict[Shard, TopicPartition] = {}
         self._added: set[Shard] = set()
-        self._woken = 0.0
+        self._woken_for: Any = None
 
     def begin(self) -> None:
         """A transaction begins: no shard is part of it yet."""
@@ -63,15 +58,24 @@ class Appender:
             self._manager.maybe_add_partition_to_transaction(place)
         self._added.add(shard)
         future, is_full, is_new, _ = self._accumulator.append(place, None, key, value, list(headers))
-        if is_full or is_new:
-            self._wake(is_full)
+        if is_full or (is_new and not self._looks_again()):
+            self._woken_for = self._last(place)
+            self._sender.wakeup()
         return future._produce_future
 
-    def _wake(self, is_full: bool) -> None:
-        now = time.monotonic()
-        if is_full or now - self._woken > WAKE_EVERY_S:
-            self._woken = 0.0 if is_full else now
-            self._sender.wakeup()
+    def _looks_again(self) -> bool:
+        """Whether the client's I/O thread will look for batches again without being woken.
+
+        It does when it takes the batch that it was woken for, which it has not done while that is open:
+        so it finds any that was begun before. Nothing less will do; time that has passed tells nothing.
+        """
+        return self._woken_for is not None and not self._woken_for.records._closed
+
+    def _last(self, place: TopicPartition) -> Any:
+        """The newest batch of a shard, None when the I/O thread has taken it already."""
+        with self._accumulator._tp_lock(place):
+            batches = self._accumulator._batches[place]
+            return batches[-1] if batches else None
 
 
 def failure(future: Any) -> Exception | None:

@@ -82,17 +82,23 @@ class Producer:
     def __init__(self, batch_size: int) -> None:
         self._accumulator = RecordAccumulator(batch_size=batch_size, message_version=2)
         self._sender = self._transaction_manager = self
+        self.wakes = 0
 
     def is_transactional(self) -> bool:
         """None is."""
         return False
 
     def wakeup(self) -> None:
-        """Nobody sleeps."""
+        """Nobody sleeps, but it is counted."""
+        self.wakes += 1
 
     def batches(self) -> list[Any]:
         """All batches of the shard, in order."""
         return list(self._accumulator._batches[TopicPartition(*SHARD)])
+
+    def take(self, shard: Shard) -> None:
+        """Take a shard's oldest batch, as the I/O thread does that sends it."""
+        self._accumulator._batches[TopicPartition(*shard)].popleft().records.close()
 
 
 def test_what_is_appended_is_read_by_the_client() -> None:
@@ -114,6 +120,39 @@ def test_what_is_appended_is_read_by_the_client() -> None:
         found += [(each.key, each.value, each.headers) for each in records]
     assert found == rows
     assert list(dict.fromkeys(futures)) == [made.produce_future for made in producer.batches()]
+
+
+def test_no_batch_waits_for_a_wake_that_does_not_come() -> None:
+    """The I/O thread is woken for a batch unless one it was woken for before is still to be taken by it.
+
+    Once that is taken it may sleep for as long as nothing wakes it, however short a time ago that was.
+    """
+    producer = Producer(1 << 16)
+    appender = Appender(producer)
+    first, second, third = (Shard("a", number) for number in range(3))
+    appender.append(first, b"k", b"v")
+    appender.append(second, b"k", b"v")
+    assert producer.wakes == 1, "it finds the second batch when it takes the first"
+    producer.take(first)
+    appender.append(third, b"k", b"v")
+    assert producer.wakes == 2
+    appender.append(first, b"k", b"v")
+    producer.take(second)
+    assert producer.wakes == 2
+    appender.append(second, b"k", b"v")
+    assert producer.wakes == 2, "the third is still to be taken"
+    producer.take(third)
+    appender.append(third, b"k", b"v")
+    assert producer.wakes == 3
+
+
+def test_a_full_batch_is_sent_at_once() -> None:
+    """Whatever the I/O thread was woken for before."""
+    producer = Producer(200)
+    appender = Appender(producer)
+    for _ in range(3):
+        appender.append(SHARD, b"k", b"v" * 150)
+    assert producer.wakes == 3
 
 
 def test_a_batch_tells_why_it_failed() -> None:
