@@ -15,6 +15,7 @@ from kafka.record.util import encode_varint
 
 from infra.streams.records import Shard
 
+
 def _varint(number: int) -> bytes:
     found = bytearray()
     encode_varint(number, found.append)
