@@ -33,13 +33,14 @@ from stream_consumers.watch import Watch
 from stream_consumers.worker import Relay, consume
 
 POLL_S, MOST_RECORDS = 0.1, 500
-GATHER_BYTES, GATHER_S = 32_000, 0.1
+GATHER_BYTES, GATHER_S = 20_000, 0.1
 """So much (30 ms at 5,000 a second), or what came within 100 ms, is read, answered and committed together:
 each fetch and each commit costs as much as dozens of transactions do."""
 SWITCH_S = 0.0005
 """A commit is half a dozen answers from the broker, each handled in the client's thread: with Python's 5 ms
 the loop would keep it waiting that long for every one."""
 MODELS_EVERY_S, TABLES_EVERY_S = 3.0, 1.0
+OUTPUTS = ("decisions", "alerts", "transactions.dead-letter")
 
 
 @dataclass(frozen=True)
@@ -169,20 +170,22 @@ def consumer_of(scoring: Scoring, relay: Relay, shards: int) -> StreamConsumer:
 
 def producer_of(scoring: Scoring, number: int) -> TransactionalProducer:
     """One of the two producers; its id is the same after every start."""
-    return TransactionalProducer(
+    producer = TransactionalProducer(
         scoring.settings.kafka_servers, f"{scoring.name}-{number}", scoring.timeout_s
     )
+    try:
+        for name in OUTPUTS:
+            producer.shards(scoring.stream(name))  # asked for at the first answer, they would delay it
+    except BaseException:
+        producer.close()
+        raise
+    return producer
 
 
 def outputs_of(scoring: Scoring, consumer: StreamConsumer) -> Outputs:
     """Where answers go."""
-    dead_letters = scoring.stream("transactions.dead-letter")
-    return Outputs(
-        scoring.stream("decisions"),
-        scoring.stream("alerts"),
-        dead_letters,
-        max(1, len(consumer.shards(dead_letters))),
-    )
+    decisions, alerts, dead_letters = (scoring.stream(name) for name in OUTPUTS)
+    return Outputs(decisions, alerts, dead_letters, max(1, len(consumer.shards(dead_letters))))
 
 
 def counter(metrics: Metrics) -> Callable[[Tally], None]:

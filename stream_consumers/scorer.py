@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections import Counter, deque
@@ -219,6 +220,9 @@ class FraudScorer:
         new = self._starter.states({s: targets[s] for s in shards if s not in known}, begins)
         self._left.clear()
         self._states.update({**known, **new})
+        for state in new.values():
+            self._taker.expect(state)
+        gc.freeze()  # states live long: going through them again and again would hold the loop up
 
     def _forget(self, shards: Collection[Shard]) -> None:
         self._resume([shard for shard in shards if shard in self._waiting])

@@ -99,6 +99,10 @@ class Taker:
             card.add(time_us, transaction.transaction_id, transaction.amount_cents)
             _advance(state, record, transaction)
 
+    def expect(self, state: ShardState) -> None:
+        """Have the table loaded that a shard's next record will most likely look up."""
+        self.is_ready(microseconds(state.newest or self._live_from))
+
     def is_ready(self, event_time_us: int) -> bool:
         """Whether a record of this event time need not wait."""
         model, table = self._look_up(event_time_us)
