@@ -11,20 +11,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import psutil
 from rich.console import Console
 
 from infra import metrics
 from infra.contracts.datasets import DataSet
-from infra.local.servers import status
 from infra.progress import Update, progress
 from infra.report.live import SHOWN_ALERTS, LiveState, LiveView
 from infra.settings import Settings
 from infra.stories.stream_evidence import Ranges
 from infra.stories.stream_offsets import ends, reach_ends
-from infra.stories.stream_processes import Processes, cpu_s
+from infra.stories.stream_processes import Processes
 from infra.stories.stream_readers import Readers
 from infra.stories.stream_samples import Samples
+from infra.stories.stream_servers import OwnServers
 from infra.streams.admin import StreamAdmin
 from infra.streams.records import Shard
 from infra.supervisor import Supervisor
@@ -79,7 +78,7 @@ class Play:
         console: Console,
     ) -> None:
         """`settings` give the servers; `own` are as the user has them: they tell servers of ours apart."""
-        self._settings, self._own, self._data_set = settings, own, data_set
+        self._settings, self._data_set = settings, data_set
         self._plan, self._console = plan, console
         self._processes = Processes(supervisor, settings, self._say)
         self._admin = StreamAdmin(settings.kafka_servers)
@@ -88,7 +87,8 @@ class Play:
         self._reading = ExitStack()
         self._early = False
         self._standing = has_standing_consumers(settings, data_set)
-        self._server_cpu = self._servers_cpu()
+        self._servers = OwnServers(own, self._say)
+        self._standing_cpu = self._cpu_of_standing()
 
     def __enter__(self) -> Play:
         return self
@@ -135,7 +135,7 @@ class Play:
         try:
             with LiveView(self._console) as view:
                 while self._processes.is_running(PRODUCER):
-                    self._processes.watch()
+                    self._watch()
                     self.samples.take()
                     view.update(self._state())
                     time.sleep(TICK_S)
@@ -152,9 +152,9 @@ class Play:
             self.samples.take()
             update(1.0, "all decided and archived")
         self._reading.close()
-        now = self._servers_cpu()
-        self._server_cpu = {
-            name: round(now.get(name, was) - was, 2) for name, was in self._server_cpu.items()
+        now = self._cpu_of_standing()
+        self._others_cpu = self._servers.cpu_seconds() | {
+            name: round(now.get(name, was) - was, 2) for name, was in self._standing_cpu.items()
         }
         self._processes.stop_all()
 
@@ -169,8 +169,8 @@ class Play:
             dead_letters=self._span(self._begin_dead),
             readers=self.readers,
             samples=self.samples,
-            cpu_seconds={**self._processes.cpu_seconds(), **self._server_cpu},
-            restarts=self._processes.restarts(),
+            cpu_seconds={**self._processes.cpu_seconds(), **self._others_cpu},
+            restarts=self._processes.restarts() + self._servers.restarts,
             alerts_file=self._alerts_file,
         )
 
@@ -217,7 +217,7 @@ class Play:
     def _reach_ends(self, update: Update) -> None:
         """Wait until every consumer has committed all that the streams hold; what dies is started again."""
         sinks = [self._data_set.group(f"alerts-{SINK}")]
-        reach_ends(self._admin, self._data_set, update, sinks=sinks, meanwhile=self._processes.watch)
+        reach_ends(self._admin, self._data_set, update, sinks=sinks, meanwhile=self._watch)
 
     def _span(self, begins: dict[Shard, int]) -> Ranges:
         now: dict[Shard, int] = {}
@@ -225,16 +225,14 @@ class Play:
             now |= ends(self._admin, stream)
         return {shard: (begin, now[shard]) for shard, begin in begins.items()}
 
-    def _servers_cpu(self) -> dict[str, float]:
-        """CPU seconds of what was there before the play, by service or process."""
-        if self._standing:
-            return metrics.cpu_seconds(self._settings.home, STANDING)
-        used = {}
-        for row in status(self._own):
-            pids = [pid for pid in row.pids if psutil.pid_exists(pid)]
-            if pids:
-                used[row.service] = sum(map(cpu_s, pids))
-        return used
+    def _watch(self) -> None:
+        """Start again what died: servers first, without which no process can go on."""
+        self._servers.watch()
+        self._processes.watch()
+
+    def _cpu_of_standing(self) -> dict[str, float]:
+        """CPU seconds of the consumers that stood before the play, by process."""
+        return metrics.cpu_seconds(self._settings.home, STANDING) if self._standing else {}
 
 
 def fixed(arguments: Sequence[str]) -> Callable[[], Sequence[str]]:

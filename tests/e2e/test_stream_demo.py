@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from infra.local.servers import down
+from infra.local.servers import down, status
 from infra.metrics import read_all
 from infra.settings import ROOT, Settings
 from infra.supervisor import MARK
@@ -151,6 +151,27 @@ def test_killed_processes_lose_nothing(
     report = figures(home, subprocess.CompletedProcess(child.args, child.returncode, output, errors))
     check_proof(report)
     assert report["restarts"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("service", ["s3", "kafka"])
+def test_a_killed_server_loses_nothing(
+    home: Settings, transactions: Path, request: pytest.FixtureRequest, service: str
+) -> None:
+    """kill -9 of a server in mid-stream: it is started again with what it had stored, and the proof holds."""
+    child = subprocess.Popen(
+        command("stream_demo", *own(transactions), "--fresh", "1", "--rate", "150", "--seconds", "30"),
+        env=home.environment(), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    request.addfinalizer(child.terminate)  # if anything below fails
+    wait_for_producer(home, child)
+    for pid in next(row.pids for row in status(home) if row.service == service):
+        os.kill(pid, signal.SIGKILL)
+    output, errors = child.communicate(timeout=WITHIN_S)
+    assert f"{service} ended: started again" in output
+    report = figures(home, subprocess.CompletedProcess(child.args, child.returncode, output, errors))
+    check_proof(report)
+    assert report["ended"] == "complete"
 
 
 @pytest.mark.slow
