@@ -21,6 +21,7 @@ from infra.report.stream_words import clock, millis, plain_amount
 MAX_POINTS = 600  # of a line; more seconds than these are drawn together
 MAX_ALERTS = 1500  # dots; more would make the page slow
 LAG_ROW_PX, MOST_LAG_PX = 26, 620
+DEEP_LAG = 1_000.0  # records that a shard takes in a second: fewer behind don't get the deepest colour
 ACTION_LOOKS = {"review": ("series-1", "circle"), "block": ("series-2", "diamond")}
 LEGEND_ABOVE = {"y": 1.02, "yanchor": "bottom", "traceorder": "normal"}
 TICKS_MS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -103,7 +104,7 @@ def lag_plot(series: StreamSeries, shards: Sequence[int]) -> go.Figure:
         y=[f"shard {number}" for number in shards],
         z=[_plain(row) for row in series.lag.T],
         zmin=0,
-        zmax=max(1.0, float(series.lag.max(initial=0))),
+        zmax=max(DEEP_LAG, float(series.lag.max(initial=0))),
         ygap=1,
         colorscale=[[0, light("heat-mid")], [1, light("heat-high")]],
         colorbar={
@@ -120,9 +121,10 @@ def lag_plot(series: StreamSeries, shards: Sequence[int]) -> go.Figure:
 
 
 def alerts_by_wall_time(alerts: Sequence[AlertSeen], model: ModelFigures | None) -> go.Figure:
-    """A dot for each alert (MAX_ALERTS at most, the highest scores) at the second when it was read."""
+    """A dot for each alert (MAX_ALERTS at most, picked evenly) at the second when it was read."""
     plot = figure(340, hovermode="closest", legend=LEGEND_ABOVE)
-    kept = sorted(alerts, key=lambda seen: -seen.alert.score)[:MAX_ALERTS]
+    dots = min(len(alerts), MAX_ALERTS)
+    kept = [alerts[index * len(alerts) // dots] for index in range(dots)]
     for action, (colour, symbol) in ACTION_LOOKS.items():
         same = [seen for seen in kept if seen.alert.action == action]
         plot.add_scatter(
@@ -130,7 +132,7 @@ def alerts_by_wall_time(alerts: Sequence[AlertSeen], model: ModelFigures | None)
             y=[round(seen.alert.score, 4) for seen in same],
             name=action,
             mode="markers",
-            marker={"color": light(colour), "size": 7, "symbol": symbol, "opacity": 0.75},
+            marker={"color": light(colour), "size": 6, "symbol": symbol, "opacity": 0.6},
             customdata=[_alert_words(seen) for seen in same],
             hovertemplate="%{customdata}<extra></extra>",
         )
