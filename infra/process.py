@@ -37,11 +37,16 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     try:
         code = main()
     except UserError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {_printable(str(error))}", err=True)
         code = EXIT_USER_ERROR
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     sys.exit(code or 0)
+
+
+def _printable(text: str) -> str:
+    """Without what would steer the terminal: a message may quote a file of any bytes."""
+    return "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
 
 
 def run_command(command: click.Command) -> NoReturn:

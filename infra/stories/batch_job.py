@@ -88,7 +88,7 @@ def main(input_: str | None, started: float | None, **options: Any) -> int:
     began = started or time.time()
     console = Console(highlight=False)
     settings = Settings.load()
-    with only_one(settings, JOB), peak_memory(settings.home) as memory:
+    with only_one(settings, JOB, "batch job"), peak_memory(settings.home) as memory:
         story = Story(settings, chosen, console, memory, began)
         return story.tell()
 

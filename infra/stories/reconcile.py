@@ -51,11 +51,15 @@ def main(
     began = started or time.time()
     settings, console = Settings.load(), Console(highlight=False)
     last = None if input_ or shards else last_data_set(settings)
-    with only_one(settings, stream_demo.JOB), servers(settings) as live:
+    with only_one(settings, stream_demo.JOB, stream_demo.RUNNING), servers(settings) as live:
         data_set = DataSet(live.bucket, _asked(live, chosen) if last is None else last)
         if has_standing_consumers(live, data_set):
             _wait_for_archive(live, data_set, console)
-        summary = reconcile(live, data_set, console)
+        try:
+            summary = reconcile(live, data_set, console)
+        except ReconcileFailedError as error:
+            click.echo(f"error: {error}", err=True)
+            return process.EXIT_FAILED
         _say(console, data_set, summary, time.time() - began)
     return process.EXIT_FAILED if summary["decisions_that_differ"] else 0
 
@@ -87,7 +91,8 @@ def reconcile(settings: Settings, data_set: DataSet, console: Console) -> dict[s
     """
     store, decisions = ObjectStore(settings), data_set.archive("decisions")
     if next(iter(store.list(decisions)), None) is None:
-        raise UserError(f"there are no decisions below {decisions}; run `make stream-demo` first")
+        same = " with the same INPUT or SHARDS" if data_set.id else ""
+        raise UserError(f"there are no decisions below {decisions}; run `make stream-demo`{same} first")
     output = f"s3://{data_set.bucket}/reconciliations/{data_set.id or 'default'}/"
     store.delete_prefix(output)
     cluster = run_cluster(settings, reconcile_request(data_set, output), console)

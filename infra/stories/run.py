@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 from filelock import FileLock, Timeout
@@ -21,6 +22,17 @@ class Variable(click.Option):
     def get_error_hint(self, ctx: click.Context | None) -> str:
         """ROWS for --rows."""
         return (self.name or "").strip("_").upper()
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """The value; what is no number is refused with an example of one."""
+        try:
+            return super().type_cast_value(ctx, value)
+        except click.BadParameter as error:
+            if self.type not in (click.INT, click.FLOAT):
+                raise
+            example = "a whole number such as 8" if self.type is click.INT else "a number such as 5000 or 0.5"
+            message = f"{value!r} is not {example}, without commas and units"
+            raise click.BadParameter(message, ctx, self) from error
 
 
 class Stopwatch:
@@ -40,10 +52,10 @@ class Stopwatch:
 
 
 @contextmanager
-def only_one(settings: Settings, job: str) -> Iterator[None]:
+def only_one(settings: Settings, job: str, words: str) -> Iterator[None]:
     """Runs of a job share its data and what it publishes, so a second one of a home is refused.
 
-    `job` is the make target's name. Raises UserError.
+    `job` is the make target's name, `words` say what may be running. Raises UserError.
     """
     folder = settings.home / "run"
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,8 +63,7 @@ def only_one(settings: Settings, job: str) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        name = job.replace("-", " ")
-        raise UserError(f"another {name} is running here; wait for it, or set MILLSTREAM_HOME") from error
+        raise UserError(f"another {words} is running here; wait for it, or set MILLSTREAM_HOME") from error
     try:
         yield
     finally:

@@ -30,7 +30,7 @@ from infra.stories.stream_processes import ProcessFailedError
 from infra.stories.stream_results import Circumstances, report
 from infra.supervisor import Supervisor
 
-JOB = "stream-demo"
+JOB, RUNNING = "stream-demo", "stream demo or reconcile"
 DEFAULT_RATE, DEFAULT_SECONDS, DEFAULT_SHARDS, DEFAULT_HISTORY = 5_000.0, 60.0, 8, 0.7
 MOST_SCORERS = 8
 variable = functools.partial(click.option, cls=Variable)
@@ -59,10 +59,10 @@ class Options:
         for name, value, least, most in limits:
             if value is not None and not least <= value <= most:
                 raise UserError(f"{name} is {least:,} to {most:,}, not {value:,}")
-        if self.columns:
-            TRANSACTIONS.parse(self.columns)
         if not self.input and (self.columns or self.history is not None):
             raise UserError("COLUMNS and HISTORY describe transactions of your own; give INPUT too")
+        if self.columns:
+            TRANSACTIONS.parse(self.columns)
         if self.input and not Path(self.input).expanduser().is_file():
             raise UserError(f"INPUT={self.input} is not a file; give one CSV or Parquet file of transactions")
 
@@ -95,7 +95,7 @@ def main(input_: str | None, started: float | None, **options: Any) -> int:
     chosen.check()
     settings = Settings.load()
     console = Console(highlight=False)
-    with only_one(settings, JOB), peak_memory(settings.home) as memory:
+    with only_one(settings, JOB, RUNNING), peak_memory(settings.home) as memory:
         try:
             return Story(settings, chosen, console, memory, started or time.time()).tell()
         except (ModelFailedError, ProcessFailedError) as error:
