@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import click
 
-from infra.contracts.errors import UserError
+from infra.contracts.errors import FailedError, UserError
 
 EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -29,16 +29,16 @@ class Terminated(SystemExit):
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Run an entry point and exit with its code.
 
-    A UserError is one line and exit code 2, Ctrl-C is 130, SIGTERM 143 after clean-up; any other
-    exception is a bug and keeps its traceback (exit code 1).
+    A UserError is one line and exit code 2, a FailedError its text and 1, Ctrl-C is 130, SIGTERM 143
+    after clean-up; any other exception is a bug and keeps its traceback (exit code 1).
     """
     signal.signal(signal.SIGTERM, _terminate)
     configure_logging()
     try:
         code = main()
-    except UserError as error:
+    except (UserError, FailedError) as error:
         click.echo(f"error: {_printable(str(error))}", err=True)
-        code = EXIT_USER_ERROR
+        code = EXIT_USER_ERROR if isinstance(error, UserError) else EXIT_FAILED
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     sys.exit(code or 0)

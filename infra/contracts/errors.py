@@ -1,10 +1,17 @@
-"""The kinds of failure: a user's mistake, a bad record, a passing trouble. Anything else is a bug."""
+"""The kinds of failure: a user's mistake, failed work, a bad record, a passing trouble. All else is a bug."""
 
 
 class UserError(Exception):
     """A mistake that its user can mend: one line that says what is wrong and what to do.
 
     Every entry point prints it without a traceback and exits with 2; anything else is a bug.
+    """
+
+
+class FailedError(Exception):
+    """Work that can't go on although nobody made a mistake, such as a job that failed: what, and why.
+
+    Every entry point prints it without a traceback and exits with 1.
     """
 
 

@@ -17,11 +17,11 @@ from infra.report.plots import figure, label
 from infra.report.stream_figures import LatencyFigures, ModelFigures
 from infra.report.stream_series import AlertSeen, StreamSeries
 from infra.report.stream_words import clock, millis, plain_amount
+from infra.streams.limits import RECORDS_PER_S
 
 MAX_POINTS = 600  # of a line; more seconds than these are drawn together
 MAX_ALERTS = 1500  # dots; more would make the page slow
 LAG_ROW_PX, MOST_LAG_PX = 26, 620
-DEEP_LAG = 1_000.0  # records that a shard takes in a second: fewer behind don't get the deepest colour
 ACTION_LOOKS = {"review": ("series-1", "circle"), "block": ("series-2", "diamond")}
 LEGEND_ABOVE = {"y": 1.02, "yanchor": "bottom", "traceorder": "normal"}
 TICKS_MS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -104,7 +104,7 @@ def lag_plot(series: StreamSeries, shards: Sequence[int]) -> go.Figure:
         y=[f"shard {number}" for number in shards],
         z=[_plain(row) for row in series.lag.T],
         zmin=0,
-        zmax=max(DEEP_LAG, float(series.lag.max(initial=0))),
+        zmax=max(float(RECORDS_PER_S), float(series.lag.max(initial=0))),  # less than a second's is pale
         ygap=1,
         colorscale=[[0, light("heat-mid")], [1, light("heat-high")]],
         colorbar={

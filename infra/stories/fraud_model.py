@@ -14,6 +14,7 @@ from rich.console import Console
 
 from infra.contracts import resources
 from infra.contracts.datasets import DataSet, Manifest
+from infra.contracts.errors import FailedError
 from infra.contracts.features import TERMINAL_STEP_S, as_of
 from infra.objects import ObjectStore
 from infra.settings import ROOT, Settings
@@ -41,7 +42,7 @@ def making(settings: Settings, data_set: DataSet) -> Iterator[None]:
         lock.release()
 
 
-class ModelFailedError(Exception):
+class ModelFailedError(FailedError):
     """A step of the batch side failed; the text says which, and where its logs are."""
 
 

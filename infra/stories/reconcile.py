@@ -16,7 +16,7 @@ from rich.table import Table
 from infra import process
 from infra.contracts import resources
 from infra.contracts.datasets import DataSet
-from infra.contracts.errors import UserError
+from infra.contracts.errors import FailedError, UserError
 from infra.local.servers import servers
 from infra.objects import ObjectStore
 from infra.progress import progress
@@ -55,11 +55,7 @@ def main(
         data_set = DataSet(live.bucket, _asked(live, chosen) if last is None else last)
         if has_standing_consumers(live, data_set):
             _wait_for_archive(live, data_set, console)
-        try:
-            summary = reconcile(live, data_set, console)
-        except ReconcileFailedError as error:
-            click.echo(f"error: {error}", err=True)
-            return process.EXIT_FAILED
+        summary = reconcile(live, data_set, console)
         _say(console, data_set, summary, time.time() - began)
     return process.EXIT_FAILED if summary["decisions_that_differ"] else 0
 
@@ -87,7 +83,7 @@ def last_data_set(settings: Settings) -> str:
 def reconcile(settings: Settings, data_set: DataSet, console: Console) -> dict[str, Any]:
     """Run the job on a cluster; its summary (see spark_jobs/reconcile.py).
 
-    Raises UserError when there are no decisions, ReconcileFailedError when the job fails.
+    Raises UserError when there are no decisions, FailedError when the job fails.
     """
     store, decisions = ObjectStore(settings), data_set.archive("decisions")
     if next(iter(store.list(decisions)), None) is None:
@@ -100,12 +96,8 @@ def reconcile(settings: Settings, data_set: DataSet, console: Console) -> dict[s
     try:
         summary: dict[str, Any] = json.loads(store.get(f"{output}summary.json"))
     except FileNotFoundError as error:
-        raise ReconcileFailedError(failed or "the job left no summary") from error
+        raise FailedError(failed or "the job left no summary") from error
     return {**summary, "output": output}
-
-
-class ReconcileFailedError(Exception):
-    """The job did not come to its end."""
 
 
 def reconcile_request(data_set: DataSet, output: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from infra.memory import PeakMemory, peak_memory
 from infra.objects import ObjectStore
 from infra.provision import provision
 from infra.settings import Settings
-from infra.stories.fraud_model import ModelFailedError, making, prepare_model
+from infra.stories.fraud_model import making, prepare_model
 from infra.stories.run import Stopwatch, Variable, only_one, run_name
 from infra.stories.stream_fresh import start_anew
 from infra.stories.stream_play import Plan, Play, Played, has_standing_consumers
@@ -96,11 +96,7 @@ def main(input_: str | None, started: float | None, **options: Any) -> int:
     settings = Settings.load()
     console = Console(highlight=False)
     with only_one(settings, JOB, RUNNING), peak_memory(settings.home) as memory:
-        try:
-            return Story(settings, chosen, console, memory, started or time.time()).tell()
-        except (ModelFailedError, ProcessFailedError) as error:
-            click.echo(f"error: {error}", err=True)
-            return process.EXIT_FAILED
+        return Story(settings, chosen, console, memory, started or time.time()).tell()
 
 
 class Story:

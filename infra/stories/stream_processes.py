@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from infra import metrics, process
-from infra.contracts.errors import UserError
+from infra.contracts.errors import FailedError, UserError
 from infra.settings import Settings
 from infra.supervisor import Child, Supervisor
 
@@ -22,7 +22,7 @@ UP_WITHIN_S = 90.0
 TAIL_LINES = 12
 
 
-class ProcessFailedError(Exception):
+class ProcessFailedError(FailedError):
     """A process of the stream could not go on; the text says which and why."""
 
 

@@ -14,7 +14,7 @@ from infra.settings import Settings
 from infra.stories.stream_processes import RESTARTS, ProcessFailedError, cpu_s
 
 EVERY_S = 1.0
-STANDING = ("running", "given")
+WELL = ("running", "given")
 
 
 class OwnServers:
@@ -62,4 +62,4 @@ class OwnServers:
             for pid in row.pids:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     self._used[row.service, pid] = cpu_s(pid)
-        return [row.service for row in rows if row.state not in STANDING]
+        return [row.service for row in rows if row.state not in WELL]

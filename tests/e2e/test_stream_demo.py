@@ -77,6 +77,17 @@ def run(settings: Settings, story: str, *arguments: str) -> subprocess.Completed
     )  # fmt: skip
 
 
+def playing(settings: Settings, request: pytest.FixtureRequest, *arguments: str) -> subprocess.Popen[str]:
+    """A stream demo that has played some hundred transactions; it ends with the test at the latest."""
+    child = subprocess.Popen(
+        command("stream_demo", *arguments),
+        env=settings.environment(), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    request.addfinalizer(child.terminate)
+    wait_for_producer(settings, child)
+    return child
+
+
 def figures(settings: Settings, done: subprocess.CompletedProcess[str]) -> Mapping[str, Any]:
     """The report.json of a run that went well; the last line that it printed names the page beside it."""
     assert done.returncode == 0, done.stdout + done.stderr
@@ -117,12 +128,7 @@ def test_a_stream_from_end_to_end(home: Settings, transactions: Path) -> None:
 def test_a_second_run_goes_on(home: Settings, transactions: Path, request: pytest.FixtureRequest) -> None:
     """Nothing is trained again, the play goes on where it ended, and Ctrl-C ends it with a proof."""
     before = json.loads((home.home / "reports" / "stream-demo" / "latest" / "report.json").read_text())
-    child = subprocess.Popen(
-        command("stream_demo", *own(transactions), "--rate", "300", "--seconds", "600"),
-        env=home.environment(), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    request.addfinalizer(child.terminate)  # if anything below fails
-    wait_for_producer(home, child)
+    child = playing(home, request, *own(transactions), "--rate", "300", "--seconds", "600")
     child.send_signal(signal.SIGINT)
     output, errors = child.communicate(timeout=WITHIN_S)
     report = figures(home, subprocess.CompletedProcess(child.args, child.returncode, output, errors))
@@ -138,12 +144,7 @@ def test_killed_processes_lose_nothing(
     home: Settings, transactions: Path, request: pytest.FixtureRequest
 ) -> None:
     """kill -9 of scorer, delivery, alerts and producer in mid-stream: started again, and the proof holds."""
-    child = subprocess.Popen(
-        command("stream_demo", *own(transactions), "--fresh", "1", "--rate", "150", "--seconds", "40"),
-        env=home.environment(), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    request.addfinalizer(child.terminate)  # if anything below fails
-    wait_for_producer(home, child)
+    child = playing(home, request, *own(transactions), "--fresh", "1", "--rate", "150", "--seconds", "40")
     for module in ("fraud_scorer", "delivery", "alerts", "transactions"):
         time.sleep(4)
         kill(home, child, module)
@@ -159,12 +160,7 @@ def test_a_killed_server_loses_nothing(
     home: Settings, transactions: Path, request: pytest.FixtureRequest, service: str
 ) -> None:
     """kill -9 of a server in mid-stream: it is started again with what it had stored, and the proof holds."""
-    child = subprocess.Popen(
-        command("stream_demo", *own(transactions), "--fresh", "1", "--rate", "150", "--seconds", "30"),
-        env=home.environment(), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    request.addfinalizer(child.terminate)  # if anything below fails
-    wait_for_producer(home, child)
+    child = playing(home, request, *own(transactions), "--fresh", "1", "--rate", "150", "--seconds", "30")
     for pid in next(row.pids for row in status(home) if row.service == service):
         os.kill(pid, signal.SIGKILL)
     output, errors = child.communicate(timeout=WITHIN_S)

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 import pytest
 
-from infra.contracts.errors import UserError
-from infra.process import EXIT_USER_ERROR, run_command
+from infra.contracts.errors import FailedError, UserError
+from infra.process import EXIT_FAILED, EXIT_USER_ERROR, run_command
 from infra.stories.run import Variable, only_one
 from tests.conftest import settings_of
 
@@ -27,20 +27,21 @@ def test_a_number_is_shown_how_it_is_written(kind: type, word: str, example: str
     assert example in message
 
 
+@pytest.mark.parametrize(("kind", "code"), [(UserError, EXIT_USER_ERROR), (FailedError, EXIT_FAILED)])
 def test_a_message_may_quote_any_bytes(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: type[Exception], code: int
 ) -> None:
-    """Escape sequences of a broken file don't reach the terminal; lines and tabs do."""
+    """Escape sequences of a broken file don't reach the terminal; lines and tabs do. No traceback does."""
     monkeypatch.setattr("infra.process.signal.signal", lambda *_: None)  # it is pytest's process
     monkeypatch.setattr("sys.argv", ["command"])
 
     @click.command()
     def command() -> None:
-        raise UserError("line 1\x1b[2J\x00\n\tline 2 é")
+        raise kind("line 1\x1b[2J\x00\n\tline 2 é")
 
     with pytest.raises(SystemExit) as ended:
         run_command(command)
-    assert ended.value.code == EXIT_USER_ERROR
+    assert ended.value.code == code
     assert capsys.readouterr().err == "error: line 1\ufffd[2J\ufffd\n\tline 2 é\n"
 
 
