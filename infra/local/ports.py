@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 from collections.abc import Iterable
 
+from infra.contracts.errors import UserError
+
 HOST = "127.0.0.1"
+
+
+# Below those that Linux (from 32768) and macOS (from 49152) give to outgoing connections, which could
+# otherwise take a port between its choice and its server's start, also for a server's port 10,000 above.
+CANDIDATES = range(15_000, 22_768)
 
 
 def free_ports(count: int, offset: int = 0) -> tuple[int, ...]:
     """So many ports that nobody listens on; with an offset, port + offset is free for each as well.
 
-    Somebody else can take one before its server does: a start that fails looks at `taken`.
+    Another server can take one before its own does: a start that fails looks at `taken`.
+    Raises UserError when too few are free.
     """
     found: list[int] = []
     with contextlib.ExitStack() as held:
-        while len(found) < count:
-            port = held.enter_context(_bound(0)).getsockname()[1]
-            try:
-                held.enter_context(_bound(port + offset) if offset else contextlib.nullcontext())
-            except (OSError, OverflowError):  # taken, or above 65535
-                continue
-            found.append(port)
+        for port in random.sample(CANDIDATES, len(CANDIDATES)):
+            if len(found) == count:
+                break
+            with contextlib.suppress(OSError), contextlib.ExitStack() as pair:
+                for number in {port, port + offset}:
+                    pair.enter_context(_bound(number))
+                held.enter_context(pair.pop_all())
+                found.append(port)
+    if len(found) < count:
+        raise UserError(f"not enough free ports on {HOST}: {len(found)} of {count}")
     return tuple(found)
 
 

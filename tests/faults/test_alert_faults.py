@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.ports import free_ports
 from infra.settings import Settings
-from tests.alert_cases import TIMEOUT_S, AlertStage, Receiver, alert, alert_stage, free_port, in_order
+from tests.alert_cases import TIMEOUT_S, AlertStage, Receiver, alert, alert_stage, in_order
 from tests.stream_cases import wait
 
 pytestmark = pytest.mark.slow
@@ -120,7 +121,7 @@ def test_a_sink_that_is_stopped_for_long(scene: AlertStage) -> None:
 
 def test_a_webhook_that_is_down_for_a_minute(scene: AlertStage) -> None:
     """With a kill -9 in the outage too: all alerts arrive, each once by its key, each card's in order."""
-    port = free_port()
+    (port,) = free_ports(1)
     arguments = ["--sink", "webhook", "--url", f"http://127.0.0.1:{port}/"]
     receiver = Receiver(port)
     process = scene.start(*arguments)

@@ -12,6 +12,7 @@ import urllib3
 
 from infra import metrics
 from infra.contracts.errors import UserError
+from infra.local.ports import free_ports
 from infra.metrics import Metrics
 from infra.settings import Settings
 from infra.streams.consumer import StreamConsumer
@@ -26,7 +27,6 @@ from tests.alert_cases import (
     AlertStage,
     alert,
     alert_stage,
-    free_port,
     in_order,
     receiving,
 )
@@ -214,7 +214,7 @@ def test_a_file_needs_all_shards(scene: AlertStage, join: Join) -> None:
 
 def test_a_receiver_that_is_down_loses_nothing(scene: AlertStage, join: Join) -> None:
     """All alerts arrive when it is up, each card's in order; meanwhile the place in the group is kept."""
-    port = free_port()
+    (port,) = free_ports(1)
     webhook = Webhook(f"http://127.0.0.1:{port}/", SECRET)
     scene.put(map(alert, range(100)))
     member = join(webhook)
@@ -231,7 +231,7 @@ def test_a_receiver_that_is_down_loses_nothing(scene: AlertStage, join: Join) ->
 
 def test_members_come_and_go_in_an_outage(scene: AlertStage, join: Join) -> None:
     """A second member joins while nothing can be delivered, the first leaves; nothing is lost."""
-    port = free_port()
+    (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}/"
     scene.put(map(alert, range(60)))
     first = join(Webhook(url, SECRET))

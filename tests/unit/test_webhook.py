@@ -8,6 +8,7 @@ from threading import Event, Thread
 import pytest
 
 from infra.contracts.errors import UserError
+from infra.local.ports import free_ports
 from stream_consumers.webhook import (
     TOLERANCE_S,
     PostCancelledError,
@@ -16,7 +17,7 @@ from stream_consumers.webhook import (
     is_genuine,
     signature,
 )
-from tests.alert_cases import SECRET, alert, free_port, receiving
+from tests.alert_cases import SECRET, alert, receiving
 from tests.stream_cases import wait
 
 BODY = b'{"alert_id":"1"}'
@@ -69,7 +70,7 @@ def test_what_may_pass_is_tried_again(status: int) -> None:
 
 def test_a_receiver_that_is_down_gets_the_alert_when_it_is_up() -> None:
     """Connections are refused first; the receiver comes up on the same port later."""
-    port = free_port()
+    (port,) = free_ports(1)
     webhook = Webhook(f"http://127.0.0.1:{port}/", SECRET)
     sending = Thread(target=webhook.send, args=(alert(1), Event()))
     sending.start()
@@ -102,7 +103,7 @@ def test_a_refusal_is_a_users_mistake(status: int) -> None:
 
 def test_trying_ends() -> None:
     """After the time for an alert the last failure is raised."""
-    webhook = Webhook(f"http://127.0.0.1:{free_port()}/", SECRET, retry_for_s=0.6)
+    webhook = Webhook(f"http://127.0.0.1:{free_ports(1)[0]}/", SECRET, retry_for_s=0.6)
     with pytest.raises(WebhookUnavailableError, match="does not answer"):
         webhook.send(alert(1), Event())
 
