@@ -11,7 +11,6 @@ PACKAGES := .venv/packages.ready
 READY := $(PACKAGES) .millstream/jars/ready
 # A story runs in the Compose stack when that is up, otherwise here: the door finds out, or STACK says it.
 DOOR := $(VENV_PYTHON) -m infra.compose.door
-WHERE = $(call option,stack,STACK) $(call option,cluster,CLUSTER)
 
 define newline
 
@@ -26,12 +25,21 @@ given = $(and $(value $(1)),$(filter command environment,$(firstword $(origin $(
 ignored = $(if $(filter COLUMNSenvironment,$(1)$(origin $(1))),$(if $(findstring =,$(value $(1))),,yes))
 option = $(if $(call given,$(2)),$(if $(call ignored,$(2)),,--$(1) $(call quoted,$(2))))
 
-# A variable that no target knows would be passed over in silence. Settings may be given to make too.
-KNOWN := PYTHON SQL ROWS SEED CORE TASK MONTH INPUT COLUMNS DATE_FORMAT RATE SECONDS SHARDS SCORERS HISTORY FRESH \
-  STACK CLUSTER
-GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
-UNKNOWN := $(filter-out $(KNOWN) MILLSTREAM_% AWS_% KAFKA_% MAKE%,$(GIVEN))
-$(if $(UNKNOWN),$(error there is no variable $(firstword $(UNKNOWN)); the variables are $(KNOWN)))
+# What a target takes, as option=VARIABLE. A variable that none of those asked for takes is refused, or a mistyped one
+# would be passed over in silence; settings may be given to make too.
+batch-job.takes := stack=STACK cluster=CLUSTER rows=ROWS seed=SEED core=CORE task=TASK month=MONTH input=INPUT \
+  columns=COLUMNS date-format=DATE_FORMAT
+stream-demo.takes := stack=STACK cluster=CLUSTER rate=RATE seconds=SECONDS shards=SHARDS scorers=SCORERS fresh=FRESH \
+  input=INPUT columns=COLUMNS history=HISTORY
+reconcile.takes := stack=STACK cluster=CLUSTER input=INPUT columns=COLUMNS history=HISTORY shards=SHARDS
+query.takes := stack=STACK cluster=CLUSTER SQL
+console.takes := stack=STACK cluster=CLUSTER
+options = $(foreach pair,$(filter-out SQL,$($@.takes)),$(call option,$(firstword $(subst =, ,$(pair))),$(call name,$(pair))))
+name = $(lastword $(subst =, ,$(1)))
+TAKEN := PYTHON $(foreach goal,$(MAKECMDGOALS),$(foreach pair,$($(goal).takes),$(call name,$(pair))))
+GIVEN := $(foreach each,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(each)))),$(each)))
+STRANGE := $(filter-out $(TAKEN) MILLSTREAM_% AWS_% KAFKA_% MAKE%,$(GIVEN))
+$(if $(STRANGE),$(error make $(MAKECMDGOALS) has no variable $(firstword $(STRANGE)); it has $(strip $(TAKEN))))
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -51,23 +59,16 @@ setup: $(READY) ## Make .venv and fetch the jars; every other target does this b
 	@$(VENV_PYTHON) infra/local/bootstrap.py jars
 
 batch-job: $(PACKAGES) ## The batch story. ROWS= SEED= CORE= TASK= MONTH= INPUT= COLUMNS= DATE_FORMAT= CLUSTER=
-	@$(DOOR) batch-job $(WHERE) --started $(STARTED) \
-	  $(call option,rows,ROWS) $(call option,seed,SEED) $(call option,core,CORE) $(call option,task,TASK) \
-	  $(call option,month,MONTH) $(call option,input,INPUT) $(call option,columns,COLUMNS) \
-	  $(call option,date-format,DATE_FORMAT)
+	@$(DOOR) batch-job --started $(STARTED) $(options)
 
 stream-demo: $(PACKAGES) ## The streaming story. RATE= SECONDS= SHARDS= SCORERS= FRESH=1 INPUT= COLUMNS= HISTORY=
-	@$(DOOR) stream-demo $(WHERE) --started $(STARTED) \
-	  $(call option,rate,RATE) $(call option,seconds,SECONDS) $(call option,shards,SHARDS) \
-	  $(call option,scorers,SCORERS) $(call option,fresh,FRESH) $(call option,input,INPUT) \
-	  $(call option,columns,COLUMNS) $(call option,history,HISTORY)
+	@$(DOOR) stream-demo --started $(STARTED) $(options)
 
 reconcile: $(PACKAGES) ## Recompute every feature and score from the archive and compare. INPUT= SHARDS=
-	@$(DOOR) reconcile $(WHERE) --started $(STARTED) \
-	  $(call option,input,INPUT) $(call option,columns,COLUMNS) $(call option,history,HISTORY) $(call option,shards,SHARDS)
+	@$(DOOR) reconcile --started $(STARTED) $(options)
 
 query: $(PACKAGES) ## Ask the warehouse: make query SQL="SELECT * FROM sales_rollup LIMIT 5"
-	@$(DOOR) query $(WHERE) -- $(if $(value SQL),$(call quoted,SQL))
+	@$(DOOR) query $(options) -- $(if $(value SQL),$(call quoted,SQL))
 
 up: $(READY) ## Start the embedded servers (S3, Kafka) and keep them running
 	@$(VENV_PYTHON) -m infra.stories.platform up
@@ -82,7 +83,7 @@ doctor: $(PACKAGES) ## What this machine lacks for `docker compose up`
 	@$(VENV_PYTHON) -m infra.compose.doctor
 
 console: $(PACKAGES) ## The live page over streams, fraud, archive, clusters and results; Ctrl-C ends it
-	@$(DOOR) console $(WHERE)
+	@$(DOOR) console $(options)
 
 check: $(READY) ## ruff, mypy --strict, import directions; writes nothing
 	@.venv/bin/ruff format --check --quiet --diff .

@@ -19,7 +19,6 @@ import click
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from rich.console import Console
 
 from infra.contracts.datasets import (
     LABEL_DELAY,
@@ -35,6 +34,7 @@ from infra.process import run_command
 from infra.progress import Update, progress
 from infra.settings import Settings
 from infra.streams.admin import StreamAdmin
+from infra.terminal import terminal
 from producers import own_transactions, simulator
 from producers.simulator import World, days_to_simulate
 
@@ -226,7 +226,7 @@ def main(
     if there is not None:
         _say(result, there.to_json())
         return
-    with progress(Console(), "data set") as update:
+    with progress(terminal(), "data set") as update:
         if input_ is None:
             manifest = _prepare_simulated_play(settings, store, data_set, definition, world, live, update)
         else:

@@ -6,8 +6,10 @@ and counted by its reason.
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
@@ -28,6 +30,7 @@ MILLISECONDS_FROM = 10**11
 """Numbers around one this large are milliseconds since 1970; as seconds it would be the year 5138."""
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 LEAST_ROWS = 100
+DELIMITERS = ",;\t|"
 MOST_CENTS = 10**12
 
 
@@ -45,17 +48,25 @@ class OwnTransactions:
 
 
 def definition(path: Path, columns: str, history: float) -> dict[str, Any]:
-    """What defines the data set of a file: its content, how it is read, where its live part begins."""
+    """What defines the data set of a file: its content, how it is read, where its live part begins.
+
+    Raises UserError for a file that is not there or can't be read, and for a column that it lacks.
+    """
     if not path.is_file():
         raise UserError(f"INPUT={path} is not a file; give one CSV or Parquet file of transactions")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"kind": "input", "sha256": digest, "columns": TRANSACTIONS.parse(columns), "history": history}
+    names = TRANSACTIONS.parse(columns)
+    with _reading(path):
+        _found(names, _header(path))
+    return {"kind": "input", "sha256": digest, "columns": names, "history": history}
 
 
 def read(path: Path, columns: Mapping[str, str], history: float) -> OwnTransactions:
     """Read a file. Raises UserError for a missing column, and when too little of it can be used."""
-    raw = _load(path, columns)
+    ragged = _Ragged()
+    with _reading(path):
+        raw = _load(path, columns, ragged)
     cents, rounded = _cents(raw["amount"])
     frame = pd.DataFrame(
         {
@@ -66,7 +77,7 @@ def read(path: Path, columns: Mapping[str, str], history: float) -> OwnTransacti
             "fraud": _flags(raw["fraud"]),
         }
     )
-    good, notes = _usable(frame, raw, path)
+    good, notes = _usable(frame, raw, path, ragged)
     if inexact := int(rounded[good.index].sum()):
         notes = (*notes, f"{path.name}: {inexact:,} amounts rounded to whole cents")
     good = good.rename(columns={"amount": "amount_cents"})
@@ -78,28 +89,65 @@ def read(path: Path, columns: Mapping[str, str], history: float) -> OwnTransacti
     return OwnTransactions(_typed(pa.Table.from_pandas(good, preserve_index=False)), live_from, notes)
 
 
-def _load(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    """The five columns under our names: texts of a CSV, whatever a Parquet file has."""
+@dataclass
+class _Ragged:
+    """The rows of a CSV that have more or fewer fields than its header: how many, and one of them."""
+
+    count: int = 0
+    example: str = ""
+
+    def __call__(self, row: pa_csv.InvalidRow) -> str:
+        self.count += 1
+        fields = f"{row.actual_columns} of {row.expected_columns}"
+        self.example = self.example or f"{fields}, as in {row.text!r:.80}"
+        return "skip"
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raises UserError for what can't be read."""
     try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            names = pq.read_schema(path).names
-            found = _found(columns, names)
-            table = pq.read_table(path, columns=list(dict.fromkeys(found.values())))
-        else:
-            with pa_csv.open_csv(path) as reader:
-                names = reader.schema.names
-            found = _found(columns, names)
-            wanted = list(dict.fromkeys(found.values()))
-            options = pa_csv.ConvertOptions(
-                include_columns=wanted,
-                column_types=dict.fromkeys(wanted, pa.string()),
-                strings_can_be_null=True,
-            )
-            table = pa_csv.read_csv(path, convert_options=options)
+        yield
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"INPUT={path} can't be read: {' '.join(str(error).split())}") from error
+        advice = "; save it as UTF-8" if "UTF8" in str(error) else ""
+        raise UserError(f"INPUT={path} can't be read: {' '.join(str(error).split())}{advice}") from error
+
+
+def _load(path: Path, columns: Mapping[str, str], ragged: _Ragged) -> pd.DataFrame:
+    """The five columns under our names: texts of a CSV, whatever a Parquet file has."""
+    found = _found(columns, _header(path))
+    wanted = list(dict.fromkeys(found.values()))
+    if _is_parquet(path):
+        table = pq.read_table(path, columns=wanted)
+    else:
+        texts = pa_csv.ConvertOptions(
+            include_columns=wanted,
+            column_types=dict.fromkeys(wanted, pa.string()),
+            strings_can_be_null=True,
+        )
+        table = pa_csv.read_csv(path, parse_options=_csv(path, ragged), convert_options=texts)
     frame = table.to_pandas()
     return pd.DataFrame({key: frame[name] for key, name in found.items()})
+
+
+def _header(path: Path) -> list[str]:
+    """The names of a file's columns."""
+    if _is_parquet(path):
+        return list(pq.read_schema(path).names)
+    with pa_csv.open_csv(path, parse_options=_csv(path, _Ragged())) as reader:
+        return list(reader.schema.names)
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() in (".parquet", ".pq")
+
+
+def _csv(path: Path, ragged: _Ragged) -> pa_csv.ParseOptions:
+    """Fields are divided by that of DELIMITERS which makes most of them in the first line."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        first = file.readline()
+    fields = {each: len(next(csv.reader([first], delimiter=each), ())) for each in DELIMITERS}
+    return pa_csv.ParseOptions(delimiter=max(DELIMITERS, key=fields.__getitem__), invalid_row_handler=ragged)
 
 
 def _found(columns: Mapping[str, str], names: list[str]) -> dict[str, str]:
@@ -156,9 +204,12 @@ def _flags(column: pd.Series) -> pd.Series:
     return texts.map({**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False)}).astype("boolean")
 
 
-def _usable(frame: pd.DataFrame, raw: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _usable(
+    frame: pd.DataFrame, raw: pd.DataFrame, path: Path, ragged: _Ragged
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The rows without a gap, and what was left out, with the first value of each kind that was."""
-    notes = [
+    notes = [f"{path.name}: {ragged.count:,} rows left out, fields: {ragged.example}"] * bool(ragged.count)
+    notes += [
         f"{path.name}: {int(bad.sum()):,} rows left out, no usable {name}: {_shown(raw[name][bad].iloc[0])}"
         for name in frame.columns
         if (bad := frame[name].isna()).any()
@@ -166,7 +217,8 @@ def _usable(frame: pd.DataFrame, raw: pd.DataFrame, path: Path) -> tuple[pd.Data
     good = frame.dropna()
     if len(good) < LEAST_ROWS:
         why = "; ".join(notes) or f"at least {LEAST_ROWS} are needed"
-        raise UserError(f"INPUT={path}: only {len(good)} of {len(frame)} rows can be used ({why})")
+        rows = len(frame) + ragged.count
+        raise UserError(f"INPUT={path}: only {len(good)} of {rows} rows can be used ({why})")
     if not good["fraud"].any():
         raise UserError(f"INPUT={path}: no row is marked as fraud, so there is nothing to learn")
     return good, tuple(notes)

@@ -16,13 +16,13 @@ from pathlib import Path
 import click
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
 
 from infra.contracts.errors import UserError
 from infra.objects import ObjectStore, open_bucket
 from infra.process import run_command
 from infra.progress import progress
 from infra.settings import Settings
+from infra.terminal import terminal
 from producers.sales_rows import BLOCK_ROWS, SCHEMA, VERSION, Month, generate_month, plan
 from producers.sales_stream import play_sales
 
@@ -182,7 +182,7 @@ def main(rows: int, seed: int, stream: bool, rate: float, seconds: float | None)
     manifest = find_generated(store, prefix, rows, seed)
     note = " (kept: these rows were there)" if manifest else ""
     if manifest is None:
-        with progress(Console(), "sales") as update:
+        with progress(terminal(), "sales") as update:
             manifest = replace_sales(store, prefix, rows, seed, update)
     click.echo(f"sales: {summary(manifest)} at {prefix}{note}")
 

@@ -60,10 +60,12 @@ class StepProgress:
 
     def __init__(self) -> None:
         self._http = urllib3.PoolManager(timeout=0.5, retries=False)
+        self._shares: dict[str, float] = {}
 
     def of(self, step: Step, host: str) -> tuple[float, str]:
         """Share of the tasks that are known so far (below 0: none yet), and a few words.
 
+        A step's share stays where it was while Spark plans more tasks, rather than go back.
         `host` is the master node's, where the driver runs.
         """
         base = f"http://{host}:{step.ui_port}/api/v1/applications"
@@ -77,7 +79,8 @@ class StepProgress:
         total = sum(stage["numTasks"] for stage in live)
         if not total:
             return -1.0, "planning"
-        return done / total, f"{done} of {total} tasks"
+        share = self._shares[step.id] = max(done / total, self._shares.get(step.id, 0.0))
+        return share, f"{done} of {total} tasks"
 
 
 def state_lines(cluster: Cluster, said: set[str]) -> list[str]:

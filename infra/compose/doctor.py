@@ -13,7 +13,6 @@ from pathlib import Path
 import click
 from python_on_whales import DockerClient
 from python_on_whales.exceptions import DockerException
-from rich.console import Console
 from rich.table import Table
 
 from infra.compose.stack import FILE, find_stack
@@ -21,6 +20,7 @@ from infra.contracts.errors import UserError
 from infra.local.bootstrap import SetupError, check_java
 from infra.process import EXIT_FAILED, run_command
 from infra.settings import Settings
+from infra.terminal import terminal
 
 COMPOSE, ENGINE = (2, 24), (20, 10)
 MEMORY_GB, DISK_GB = 6, 15
@@ -138,7 +138,7 @@ def _at_least(name: str, value_gb: float, least_gb: float, remedy: str) -> Findi
 @click.command()
 def main() -> int:
     """Say what is there, and of what is wrong what to do. Exit code 1 if Compose could not run."""
-    console = Console(highlight=False)
+    console = terminal()
     compose, embedded = list(look(Settings.load())), list(look_embedded())
     console.print(_table("docker compose up", compose))
     console.print(_table("embedded (make without Docker)", embedded))

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from python_on_whales import Container
-from rich.console import Console
 
 from infra.compose.stack import Stack
 from infra.contracts import resources
 from infra.progress import progress
 from infra.settings import ROOT
+from infra.terminal import terminal
 
 REQUEST = ROOT / "infra" / "resources" / "clusters" / "sales-rollup.json"
 SERVICE = "node"
@@ -40,7 +40,7 @@ def roles(arguments: Sequence[str]) -> list[str]:
 @contextlib.contextmanager
 def transient_nodes(stack: Stack, arguments: Sequence[str]) -> Iterator[list[str]]:
     """Containers for a job's nodes, for the block; their hosts, the master's first."""
-    console, run = Console(highlight=False), secrets.token_hex(2)
+    console, run = terminal(), secrets.token_hex(2)
     wanted = roles(arguments)
     names = [f"{stack.project}-{run}-{role.lower()}-{number}" for number, role in enumerate(wanted)]
     try:

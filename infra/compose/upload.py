@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from infra.compose.stack import Stack
 from infra.contracts.errors import UserError
@@ -22,6 +21,7 @@ from infra.objects import open_bucket
 from infra.process import run_command
 from infra.progress import progress
 from infra.settings import Settings
+from infra.terminal import terminal
 
 
 def upload(stack: Stack, path: str, *, to_s3: bool) -> str:
@@ -39,7 +39,7 @@ def upload(stack: Stack, path: str, *, to_s3: bool) -> str:
         stderr=subprocess.PIPE,
     )
     assert child.stdin is not None
-    with progress(Console(highlight=False), "upload") as update:
+    with progress(terminal(), "upload") as update:
         try:
             with tarfile.open(fileobj=child.stdin, mode="w|", dereference=True) as archive:
                 done = 0

@@ -38,7 +38,11 @@ def main() -> int:
     """Set up what the arguments name: `packages`, `jars`. Exit code 2 when something is missing."""
     LOG.parent.mkdir(parents=True, exist_ok=True)
     with (STATE / "setup.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("setup: waiting for another one in this checkout", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             for part in sys.argv[1:]:
                 {"packages": install_packages, "jars": install_jars}[part]()

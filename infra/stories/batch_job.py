@@ -30,6 +30,7 @@ from infra.stories.batch_figures import batch_figures
 from infra.stories.cluster_run import failure, run_cluster
 from infra.stories.run import Stopwatch, Variable, only_one, run_name
 from infra.supervisor import Supervisor
+from infra.terminal import terminal
 
 REQUEST = ROOT / "infra" / "resources" / "clusters" / "sales-rollup.json"
 DEFAULT_ROWS, DEFAULT_SEED = 2_000_000, 7
@@ -86,7 +87,7 @@ def main(input_: str | None, started: float | None, **options: Any) -> int:
     chosen = Options(input=input_, **options)
     chosen.check()
     began = started or time.time()
-    console = Console(highlight=False)
+    console = terminal()
     settings = Settings.load()
     with only_one(settings, JOB, "batch job"), peak_memory(settings.home) as memory:
         story = Story(settings, chosen, console, memory, began)

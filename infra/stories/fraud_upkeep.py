@@ -13,7 +13,6 @@ import time
 
 import click
 import msgspec
-from rich.console import Console
 
 from infra.contracts.datasets import DataSet, Manifest, read_manifest
 from infra.contracts.errors import UserError
@@ -25,6 +24,7 @@ from infra.stories.fraud_model import ModelFailedError, making, prepare_model
 from infra.streams.admin import StreamAdmin
 from infra.streams.errors import KafkaUnavailableError
 from infra.streams.records import Record
+from infra.terminal import terminal
 
 LOOK_S, RETRY_S = 20.0, 30.0
 AHEAD_S, GROW_S = 600, 2000
@@ -57,7 +57,7 @@ class Upkeep:
                 self._grow()
             manifest = self._manifest()
             assert manifest is not None, "the data set was just made"
-            prepare_model(self._settings, self._data_set, manifest, Console(highlight=False), gives_way=True)
+            prepare_model(self._settings, self._data_set, manifest, terminal(), gives_way=True)
 
     def run(self) -> None:
         """Look until SIGTERM, which cancels a step that runs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +15,7 @@ from infra.local.places import Places
 from infra.process import run_command
 from infra.progress import progress
 from infra.settings import Settings
+from infra.terminal import terminal
 
 PLAIN_WIDTH = 240  # columns outside a terminal, so that no path is broken
 
@@ -31,7 +31,7 @@ def main(context: click.Context) -> None:
 @click.pass_obj
 def up(settings: Settings) -> None:
     """Start S3 and Kafka, and keep them until `down`."""
-    console = Console(highlight=False)
+    console = terminal()
     with progress(console, "servers"):
         ready = servers.up(settings)
     for name, endpoint in (("S3", ready.s3_endpoint), ("Kafka", ready.kafka_servers)):
@@ -55,7 +55,7 @@ def down(settings: Settings) -> None:
 @click.pass_obj
 def status(settings: Settings) -> None:
     """Show what runs, where, and where its data lies."""
-    console = Console()
+    console = terminal()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     console.print(_servers(settings))

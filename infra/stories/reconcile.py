@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import click
@@ -25,10 +23,12 @@ from infra.settings import ROOT, Settings
 from infra.stories import stream_demo
 from infra.stories.cluster_run import failure, run_cluster
 from infra.stories.run import Variable, only_one
+from infra.stories.stream_data import named_data_set
 from infra.stories.stream_offsets import reach_ends
 from infra.stories.stream_play import has_standing_consumers
 from infra.streams.admin import StreamAdmin
 from infra.supervisor import Supervisor
+from infra.terminal import terminal
 
 JOB = "reconcile"
 REQUEST = ROOT / "infra" / "resources" / "clusters" / "reconcile.json"
@@ -49,14 +49,18 @@ def main(
     chosen = stream_demo.Options(input=input_, columns=columns, history=history, shards=shards)
     chosen.check()
     began = started or time.time()
-    settings, console = Settings.load(), Console(highlight=False)
-    last = None if input_ or shards else last_data_set(settings)
-    with only_one(settings, stream_demo.JOB, stream_demo.RUNNING), servers(settings) as live:
-        data_set = DataSet(live.bucket, _asked(live, chosen) if last is None else last)
-        if has_standing_consumers(live, data_set):
-            _wait_for_archive(live, data_set, console)
-        summary = reconcile(live, data_set, console)
-        _say(console, data_set, summary, time.time() - began)
+    settings, console = Settings.load(), terminal()
+    with only_one(settings, stream_demo.JOB, stream_demo.RUNNING):
+        if input_ or shards:
+            supervisor = Supervisor(f"{JOB}-{time.time_ns()}")
+            data_set = named_data_set(supervisor, settings, chosen.data_set_arguments())
+        else:
+            data_set = last_data_set(settings)
+        with servers(settings) as live:
+            if has_standing_consumers(live, data_set):
+                _wait_for_archive(live, data_set, console)
+            summary = reconcile(live, data_set, console)
+            _say(console, data_set, summary, time.time() - began)
     return process.EXIT_FAILED if summary["decisions_that_differ"] else 0
 
 
@@ -70,14 +74,14 @@ def _wait_for_archive(settings: Settings, data_set: DataSet, console: Console) -
         update(1.0, "all archived")
 
 
-def last_data_set(settings: Settings) -> str:
-    """The id of the data set that stream-demo played last. Raises UserError if it never ran."""
+def last_data_set(settings: Settings) -> DataSet:
+    """The data set that stream-demo played last. Raises UserError if it never ran."""
     path = settings.home / "reports" / stream_demo.JOB / "latest" / "report.json"
     try:
         name: str = json.loads(path.read_text())["data_set"]
     except FileNotFoundError as error:
         raise UserError("there are no decisions to reconcile yet; run `make stream-demo` first") from error
-    return "" if name == "default" else name
+    return DataSet(settings.bucket, "" if name == "default" else name)
 
 
 def reconcile(settings: Settings, data_set: DataSet, console: Console) -> dict[str, Any]:
@@ -111,25 +115,6 @@ def reconcile_request(data_set: DataSet, output: str) -> dict[str, Any]:
         *("--output", output),
     ]
     return request
-
-
-def _asked(settings: Settings, chosen: stream_demo.Options) -> str:
-    """The id of the data set that the options mean."""
-    result = settings.home / "run" / "data-set.json"
-    command = [
-        *(sys.executable, "-m", "producers.dataset", *chosen.data_set_arguments()),
-        *("--only-name", "--result", str(result)),
-    ]
-    supervisor = Supervisor(f"{JOB}-{time.time_ns()}")
-    child = supervisor.start("data-set", command, log=None, environment=settings.environment())
-    try:
-        code = child.process.wait()
-    finally:
-        supervisor.stop_all()
-    if code:
-        raise SystemExit(code)  # it has said why
-    name: str = json.loads(Path(result).read_text())["id"]
-    return name
 
 
 def _say(console: Console, data_set: DataSet, summary: dict[str, Any], seconds: float) -> None:

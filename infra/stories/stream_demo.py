@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +22,12 @@ from infra.provision import provision
 from infra.settings import Settings
 from infra.stories.fraud_model import making, prepare_model
 from infra.stories.run import Stopwatch, Variable, only_one, run_name
+from infra.stories.stream_data import named_data_set, run_dataset
 from infra.stories.stream_fresh import start_anew
 from infra.stories.stream_play import Plan, Play, Played, has_standing_consumers
-from infra.stories.stream_processes import ProcessFailedError
 from infra.stories.stream_results import Circumstances, report
 from infra.supervisor import Supervisor
+from infra.terminal import terminal
 
 JOB, RUNNING = "stream-demo", "stream demo or reconcile"
 DEFAULT_RATE, DEFAULT_SECONDS, DEFAULT_SHARDS, DEFAULT_HISTORY = 5_000.0, 60.0, 8, 0.7
@@ -94,7 +93,7 @@ def main(input_: str | None, started: float | None, **options: Any) -> int:
     chosen = Options(input=input_, **options)
     chosen.check()
     settings = Settings.load()
-    console = Console(highlight=False)
+    console = terminal()
     with only_one(settings, JOB, RUNNING), peak_memory(settings.home) as memory:
         return Story(settings, chosen, console, memory, started or time.time()).tell()
 
@@ -117,17 +116,31 @@ class Story:
 
     def tell(self) -> int:
         """The whole story; its exit code: 1 if anything was lost, doubled or made up."""
+        try:
+            return self._tell()
+        except KeyboardInterrupt:
+            played = "play" in self.watch.seconds
+            self.console.print(
+                "Ctrl-C: ended before the proof; the next run goes on from here"
+                if played
+                else "Ctrl-C: ended before the play; nothing was sent"
+            )
+            raise
+
+    def _tell(self) -> int:
+        data_set = self._name()
         with servers(self.settings, ("s3", "kafka")) as live:
             self.watch.seconds["setup"] = round(time.time() - self.began, 2)
             self._say_servers(live)
-            with self.watch.part("data"):
-                data_set = self._name(live)
-                with making(live, data_set):
-                    manifest = self._make(live, data_set)
-                    for line in provision(live, data_set, manifest.shards):
-                        self.console.print(line, style="dim")
-                    prepare_model(live, data_set, manifest, self.console)
+            with self.watch.part("data"), making(live, data_set):
+                manifest = self._make(live, data_set)
+                for line in provision(live, data_set, manifest.shards):
+                    self.console.print(line, style="dim")
+                prepare_model(live, data_set, manifest, self.console)
             played = self._play(live, data_set)
+            if played.early and not played.sent:
+                self.console.print("nothing was sent, so there is nothing to prove")
+                return 0
             return self._report(live, data_set, manifest, played)
 
     def _say_servers(self, live: Settings) -> None:
@@ -137,12 +150,13 @@ class Story:
         ):
             self.console.print(f"{name}: {address} ({'as the settings say' if given else 'embedded'})")
 
-    def _name(self, live: Settings) -> DataSet:
-        """Which data set is meant. Raises UserError for what its standing consumers don't allow."""
-        result = live.home / "run" / "data-set.json"
-        self._dataset(live, "--only-name", "--result", str(result))
-        data_set = DataSet(live.bucket, json.loads(result.read_text())["id"])
-        if has_standing_consumers(live, data_set) and (self.options.fresh or self.options.scorers):
+    def _name(self) -> DataSet:
+        """Which data set is meant; needs no server, so that a bad INPUT is refused before any is started.
+
+        Raises UserError for what the data set's standing consumers don't allow.
+        """
+        data_set = named_data_set(self.supervisor, self.settings, self.options.data_set_arguments())
+        if has_standing_consumers(self.settings, data_set) and (self.options.fresh or self.options.scorers):
             asked = "FRESH" if self.options.fresh else "SCORERS"
             raise UserError(
                 f"{asked} can't be had here: the stack's own consumers serve this data set; leave it out, "
@@ -152,27 +166,13 @@ class Story:
 
     def _make(self, live: Settings, data_set: DataSet) -> Manifest:
         """Make the data set hold what is to be played."""
-        result = live.home / "run" / "data-set.json"
         if self.options.fresh:
             start_anew(live, data_set)
         needed = int(self.plan.rate * self.plan.seconds) + 1
-        self._dataset(live, "--live", str(needed), "--result", str(result))
+        run_dataset(self.supervisor, live, [*self.options.data_set_arguments(), "--live", str(needed)])
         manifest = read_manifest(ObjectStore(live).get, data_set)
         assert manifest is not None
         return manifest
-
-    def _dataset(self, live: Settings, *arguments: str) -> None:
-        """Run producers.dataset, which says on the terminal how far it is."""
-        command = [sys.executable, "-m", "producers.dataset", *self.options.data_set_arguments(), *arguments]
-        child = self.supervisor.start("data-set", command, log=None, environment=live.environment())
-        try:
-            code = child.process.wait()
-        finally:
-            self.supervisor.stop_all()
-        if code == process.EXIT_USER_ERROR:
-            raise SystemExit(code)  # it has said why
-        if code:
-            raise ProcessFailedError(f"the data set could not be made (exit code {code}, see above)")
 
     def _play(self, live: Settings, data_set: DataSet) -> Played:
         with Play(live, self.settings, data_set, self.plan, self.supervisor, self.console) as play:

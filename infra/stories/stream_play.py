@@ -22,7 +22,7 @@ from infra.stories.stream_evidence import Ranges
 from infra.stories.stream_offsets import ends, reach_ends
 from infra.stories.stream_processes import Processes
 from infra.stories.stream_readers import Readers
-from infra.stories.stream_samples import Samples
+from infra.stories.stream_samples import RATE_OVER_S, Samples
 from infra.stories.stream_servers import OwnServers
 from infra.streams.admin import StreamAdmin
 from infra.streams.records import Shard
@@ -63,6 +63,11 @@ class Played:
     cpu_seconds: dict[str, float]
     restarts: int
     alerts_file: Path
+
+    @property
+    def sent(self) -> int:
+        """How many records the stream took."""
+        return sum(end - begin for begin, end in self.transactions.values())
 
 
 class Play:
@@ -137,7 +142,8 @@ class Play:
                 while self._processes.is_running(PRODUCER):
                     self._watch()
                     self.samples.take()
-                    view.update(self._state())
+                    if not self._ends():
+                        view.update(self._state())
                     time.sleep(TICK_S)
         except KeyboardInterrupt:
             self._early = True
@@ -202,6 +208,10 @@ class Play:
             alerts=len(alerts),
             latest=[seen.alert for seen in alerts[-SHOWN_ALERTS:]],
         )
+
+    def _ends(self) -> bool:
+        """Whether the producer has just ended or is about to: its rate would be shown to drop."""
+        return 0 < self.samples.played_s - self._plan.seconds <= RATE_OVER_S
 
     def _say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, markup=False)

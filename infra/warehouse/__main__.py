@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 import pyarrow as pa
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from infra.contracts.errors import UserError
 from infra.process import run_command
 from infra.settings import Settings
+from infra.terminal import terminal
 from infra.warehouse import open_warehouse
 
 ROWS_SHOWN = 200
@@ -35,11 +36,13 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("sql")
-def query(sql: str) -> None:
+@click.argument("sql", required=False)
+def query(sql: str | None) -> None:
     """Run one read-only SQL statement and print its result."""
+    if not sql:
+        raise UserError('no statement is given; write make query SQL="SELECT * FROM sales_rollup LIMIT 5"')
     result = open_warehouse(Settings.load()).query(sql)
-    console, table = Console(), as_table(result)
+    console, table = terminal(), as_table(result)
     # A table wider than the terminal is wrapped by it, rather than cut by rich.
     widest = console.measure(table, options=console.options.update(width=10_000)).maximum
     console.width = max(console.width, widest)

@@ -23,6 +23,7 @@ LAYERS = (
         "warehouse",
         "process",
         "progress",
+        "terminal",
         "supervisor",
         "memory",
         "wire",

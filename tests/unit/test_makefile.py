@@ -13,11 +13,12 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_unknown_variable_is_refused() -> None:
-    """A mistyped variable is not passed over; the message names it and those there are."""
+    """A mistyped variable, or one of another target, is refused with those there are."""
     done = make("batch-job", "ROW=5")
     assert done.returncode == 2
-    assert "there is no variable ROW" in done.stderr
-    assert "ROWS" in done.stderr
+    assert "make batch-job has no variable ROW; it has PYTHON STACK CLUSTER ROWS SEED" in done.stderr
+    assert "make reconcile has no variable RATE;" in make("reconcile", "RATE=5").stderr
+    assert make("reconcile", "stream-demo", "RATE=5").returncode == 0
 
 
 def test_known_variables_and_settings_are_taken() -> None:

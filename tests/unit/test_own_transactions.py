@@ -92,3 +92,41 @@ def test_a_gap_that_the_streams_refuse(tmp_path: Path) -> None:
         own(tmp_path, event_time=times)
     earlier = [BEGIN + timedelta(minutes=number, days=40 * (number >= 50)) for number in range(ROWS)]
     assert len(own(tmp_path, event_time=earlier).table) == ROWS
+
+
+def csv_file(tmp_path: Path, delimiter: str = ",", extra: Sequence[str] = ()) -> Path:
+    """Usual transactions as a CSV, with lines of its user's own at the end."""
+    rows = [("card_id", "terminal_id", "event_time", "amount", "fraud")]
+    for number in range(ROWS):
+        moment = (BEGIN + timedelta(minutes=number)).isoformat()
+        rows.append((f"c{number % 5}", '"t, left"', moment, "1.5", str(number % 9 == 0)))
+    path = tmp_path / "own.csv"
+    path.write_text("\n".join([*(delimiter.join(row) for row in rows), *extra]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_a_csv_says_itself_what_divides_its_fields(tmp_path: Path, delimiter: str) -> None:
+    """What makes most fields of the header; in quotes it divides nothing."""
+    found = own_transactions.read(csv_file(tmp_path, delimiter), {}, 0.7)
+    assert len(found.table) == ROWS
+    assert found.notes == ()
+    assert set(found.table["terminal_id"].to_pylist()) == {"t, left"}
+
+
+def test_rows_of_too_many_or_few_fields_are_left_out(tmp_path: Path) -> None:
+    """They are counted, with one of them to be looked for; the others are used."""
+    found = own_transactions.read(csv_file(tmp_path, extra=["c1,t,broken", "a,b,c,d,e,f"]), {}, 0.7)
+    assert len(found.table) == ROWS
+    assert found.notes == ("own.csv: 2 rows left out, fields: 3 of 5, as in 'c1,t,broken'",)
+
+
+def test_a_file_is_looked_at_when_its_data_set_is_named(tmp_path: Path) -> None:
+    """That is before anything is started: a column that lacks, or a text in another encoding."""
+    path = csv_file(tmp_path)
+    assert own_transactions.definition(path, "", 0.7)["kind"] == "input"
+    with pytest.raises(UserError, match=r"no column 'Card' for card_id; its columns are 'card_id', "):
+        own_transactions.definition(path, "card_id=Card", 0.7)
+    path.write_bytes(path.read_bytes() + "c1,Zürich,2024-01-02,1,0\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"own\.csv can't be read: .*; save it as UTF-8"):
+        own_transactions.read(path, {}, 0.7)
