@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -143,13 +143,17 @@ class Metrics:
         return collector.labels(**labels) if metric.labels else collector
 
 
+Value = tuple[Mapping[str, str], float]
+"""A metric's value with its labels, of which `process` is the name of whoever measured it."""
+
+
 class Samples:
     """What processes measured, at one moment."""
 
-    def __init__(self, values: Mapping[str, list[tuple[Mapping[str, str], float]]]) -> None:
+    def __init__(self, values: Mapping[str, list[Value]]) -> None:
         self._values = values
 
-    def labelled(self, name: str, **labels: str) -> list[tuple[Mapping[str, str], float]]:
+    def labelled(self, name: str, **labels: str) -> list[Value]:
         """The values of a metric with these labels, each with all its labels."""
         found = self._values.get(f"millstream_{name}", ())
         return [item for item in found if all(item[0].get(label) == text for label, text in labels.items())]
@@ -163,13 +167,50 @@ class Samples:
         return max((value for _, value in self.labelled(name, **labels)), default=0.0)
 
 
+@dataclass
+class _Count:
+    grown: float = 0.0
+    last: float = 0.0
+
+
+class Totals:
+    """Counters of all processes as totals that never fall.
+
+    A process that began anew counts on from what it had; one that did not answer stays where it was.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[Hashable, dict[str, _Count]] = {}
+
+    def total(self, key: Hashable, values: Iterable[Value]) -> float:
+        """The total that is kept by `key`, now that processes have these values of it."""
+        now: dict[str, float] = {}
+        for labels, value in values:
+            now[labels["process"]] = now.get(labels["process"], 0.0) + value
+        counts = self._counts.setdefault(key, {})
+        for process, value in now.items():
+            count = counts.setdefault(process, _Count())
+            count.grown += value - count.last if value >= count.last else value
+            count.last = value
+        return sum(count.grown for count in counts.values())
+
+
 def read_all(home: Path) -> Samples:
     """Ask every process of a home that serves metrics; one that does not answer at once is left out."""
-    values: dict[str, list[tuple[Mapping[str, str], float]]] = {}
-    for address in noted(home).values():
+    values: dict[str, list[Value]] = {}
+    for process, address in noted(home).items():
         for name, labels, value in _read(address):
-            values.setdefault(name, []).append((labels, value))
+            values.setdefault(name, []).append(({**labels, "process": process}, value))
     return Samples(values)
+
+
+def trouble(address: str) -> str | None:
+    """What the health check of a process says, in one line; None when all is well."""
+    try:
+        answer = urllib3.request("GET", f"{address}/healthz", timeout=ASK_S, retries=False)
+    except urllib3.exceptions.HTTPError:
+        return "does not answer"
+    return None if answer.status == 200 else answer.data.decode(errors="replace").strip()[:200]
 
 
 def cpu_seconds(home: Path, processes: Iterable[str]) -> dict[str, float]:

@@ -34,6 +34,7 @@ from infra.process import run_command
 from infra.progress import Update, progress
 from infra.settings import Settings
 from infra.streams.admin import StreamAdmin
+from infra.streams.played import live_played
 from infra.terminal import terminal
 from producers import own_transactions, simulator
 from producers.simulator import World, days_to_simulate
@@ -179,16 +180,6 @@ def _count_from(table: pa.Table, moment: datetime) -> int:
     return int(pc.sum(pc.greater_equal(table["event_time"], pa.scalar(moment))).as_py() or 0)
 
 
-def played(settings: Settings, data_set: DataSet) -> int:
-    """How far the data set was played: one more than the highest transaction id in its stream, or 0."""
-    if not settings.kafka_servers:
-        return 0
-    with StreamAdmin(settings.kafka_servers) as admin:
-        last = admin.last_records(admin.shards(data_set.stream("transactions")))
-    ids = [json.loads(record.value or b"{}").get("transaction_id", -1) for record in last.values()]
-    return max(ids, default=-1) + 1
-
-
 @click.command()
 @click.option(
     "--live", type=click.IntRange(1), default=300_000, show_default=True, help="Transactions to play."
@@ -245,11 +236,10 @@ def _prepare_simulated_play(
 ) -> Manifest:
     """As prepare_simulated, with `live` transactions after those that the stream holds."""
     found = read_manifest(store.get, data_set)
-    done = (
-        0
-        if found is None
-        else max(0, played(settings, data_set) - found.transactions + found.live_transactions)
-    )
+    done = 0
+    if found is not None and settings.kafka_servers:
+        with StreamAdmin(settings.kafka_servers) as admin:
+            done = live_played(admin, data_set, found)
     return prepare_simulated(store, data_set, definition, world, done + live, update)
 
 
@@ -261,7 +251,7 @@ def _prepare_own(
         update(1.0, f"{found.transactions:,} transactions of {path.name}, there already")
         return found
     update(0.0, f"reading {path}")
-    own = own_transactions.read(path, definition["columns"], definition["history"])
+    own = own_transactions.read(path, *(definition[name] for name in ("columns", "history", "shards")))
     for line in own.notes:
         click.echo(line)
     return prepare_own(store, data_set, definition, own, update)

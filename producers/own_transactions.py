@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from infra.contracts.columns import TRANSACTIONS
 from infra.contracts.errors import UserError
 from infra.contracts.validity import FUTURE_LIMIT
+from infra.streams.records import shard_number
 
 TRUE, FALSE = ("1", "1.0", "true", "t", "yes", "y"), ("0", "0.0", "false", "f", "no", "n", "")
 MILLISECONDS_FROM = 10**11
@@ -62,8 +63,12 @@ def definition(path: Path, columns: str, history: float) -> dict[str, Any]:
     return {"kind": "input", "sha256": digest, "columns": names, "history": history}
 
 
-def read(path: Path, columns: Mapping[str, str], history: float) -> OwnTransactions:
-    """Read a file. Raises UserError for a missing column, and when too little of it can be used."""
+def read(path: Path, columns: Mapping[str, str], history: float, shards: int) -> OwnTransactions:
+    """Read a file that is to be played into so many shards.
+
+    Raises UserError for a missing column, when too little of the file can be used, and for a gap in its
+    live part that a shard would not take.
+    """
     ragged = _Ragged()
     with _reading(path):
         raw = _load(path, columns, ragged)
@@ -83,7 +88,7 @@ def read(path: Path, columns: Mapping[str, str], history: float) -> OwnTransacti
     good = good.rename(columns={"amount": "amount_cents"})
     good = good.sort_values("event_time", kind="stable", ignore_index=True)
     first = int(len(good) * history)
-    _without_gap(good["event_time"].iloc[first:], path)
+    _without_gap(good.iloc[first:], shards, path)
     good.insert(0, "transaction_id", range(len(good)))
     live_from = good["event_time"].iloc[first].to_pydatetime()
     return OwnTransactions(_typed(pa.Table.from_pandas(good, preserve_index=False)), live_from, notes)
@@ -228,14 +233,18 @@ def _shown(value: Any) -> str:
     return "none given" if pd.isna(value) else repr(str(value)[:40])
 
 
-def _without_gap(times: pd.Series, path: Path) -> None:
-    """Refuse a live part that the streams would refuse: one whose time jumps too far ahead."""
-    steps = times.diff()
+def _without_gap(live: pd.DataFrame, shards: int, path: Path) -> None:
+    """Refuse a live part that a shard would refuse: one whose time jumps too far ahead there."""
+    numbers = {card: shard_number(card, shards) for card in live["card_id"].unique()}
+    shard, times = live["card_id"].map(numbers), live["event_time"]
+    steps = times - times.groupby(shard).shift().fillna(times.iloc[0])
     if (steps > FUTURE_LIMIT).any():
-        after = times[steps > FUTURE_LIMIT].iloc[0]
+        row = steps[steps > FUTURE_LIMIT].index[0]
+        fewer = "give fewer SHARDS, or " if shards > 1 else ""
         raise UserError(
-            f"INPUT={path}: there is nothing for more than {FUTURE_LIMIT.days} days before "
-            f"{after:%Y-%m-%d %H:%M}, and a stream refuses times so far ahead; cut the file there"
+            f"INPUT={path}: of {shards} shards, number {shard[row]} gets nothing for more than "
+            f"{FUTURE_LIMIT.days} days before {times[row]:%Y-%m-%d %H:%M}, and refuses times so far ahead; "
+            f"{fewer}cut the file there"
         )
 
 

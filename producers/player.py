@@ -10,17 +10,16 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
 from filelock import FileLock, Timeout
 
 from infra.contracts.errors import UserError
 from infra.settings import Settings
 from infra.streams.errors import InvalidArgumentException, ProvisionedThroughputExceededException
 from infra.streams.producer import StreamProducer
-from infra.streams.records import Record, Shard
+from infra.streams.records import Shard
 from producers.pacing import TICK_S, Pace
 from producers.play import NOT_YET, Put
 
@@ -166,11 +165,6 @@ def run_player(
         report(now)
         time.sleep(max(0.0, TICK_S - (time.monotonic() - now)))
     return time.monotonic() - began
-
-
-def ids_of(last: Mapping[Shard, Record], id_field: str) -> dict[Shard, int]:
-    """The ids of the last records of shards; `id_field` is the event's field that is one."""
-    return {shard: msgspec.json.decode(record.value or b"{}")[id_field] for shard, record in last.items()}
 
 
 def only_producer(settings: Settings, name: str) -> FileLock:

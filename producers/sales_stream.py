@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 import click
-import msgspec
 import pyarrow as pa
 
 from infra.contracts.errors import UserError
@@ -15,10 +14,10 @@ from infra.metrics import Metrics
 from infra.process import stop_on_signals
 from infra.settings import Settings
 from infra.streams.admin import StreamAdmin
+from infra.streams.played import last_events
 from infra.streams.producer import StreamProducer
-from infra.streams.records import Record
 from producers.play import Put
-from producers.player import Lane, Player, ids_of, only_producer, run_player
+from producers.player import Lane, Player, only_producer, run_player
 from producers.player_figures import Reporter, say, summarise
 from producers.sales_rows import BLOCK_ROWS, Month, generate_month, plan
 
@@ -44,9 +43,9 @@ def play_sales(settings: Settings, rows: int, seed: int, rate: float, seconds: f
         )
         try:
             with StreamAdmin(settings.kafka_servers) as admin:
-                last = admin.last_records(admin.shards(STREAM))
+                last = last_events(admin, STREAM, Sale)
             check_same(last.values(), rows, seed)
-            lane = Lane(STREAM, producer, ids_of(last, "sale_id"))
+            lane = Lane(STREAM, producer, {shard: sale.sale_id for shard, sale in last.items()})
             player = Player(lane, sales(rows, seed, lane.after))
             with metrics.serve(settings, lambda: None):
                 took = run_player(player, rate, seconds, stop, Reporter(metrics, producer))
@@ -58,12 +57,10 @@ def play_sales(settings: Settings, rows: int, seed: int, rate: float, seconds: f
         click.echo(f"producer: all {rows:,} sales of seed {seed} are in the stream")
 
 
-def check_same(last: Iterable[Record], rows: int, seed: int) -> None:
-    """Refuse to go on after the last records of shards that are not of these sales."""
-    for record in last:
-        value = record.value or b"{}"
-        sale_id = msgspec.json.decode(value).get("sale_id", 0)
-        if not 0 < sale_id <= rows or _sale(rows, seed, sale_id).value != value:
+def check_same(last: Iterable[Sale], rows: int, seed: int) -> None:
+    """Refuse to go on after the last events of shards that are not of these sales."""
+    for sale in last:
+        if not 0 < sale.sale_id <= rows or _sale(rows, seed, sale.sale_id).value != encode(sale):
             raise UserError(
                 f"the stream {STREAM} holds other sales than those of --rows {rows} --seed {seed}; "
                 "go on with the rows and the seed that it was begun with"

@@ -13,17 +13,19 @@ from pathlib import Path
 
 import click
 
-from infra.contracts.datasets import DataSet, read_manifest
+from infra.contracts.datasets import DataSet, Manifest, read_manifest
 from infra.contracts.errors import UserError
+from infra.contracts.events import Label, Transaction
 from infra.contracts.features import TERMINAL_STEP_S
 from infra.metrics import Metrics
 from infra.objects import ObjectStore
 from infra.process import run_command, stop_on_signals
 from infra.settings import Settings
 from infra.streams.admin import StreamAdmin
+from infra.streams.played import is_of, last_events
 from infra.streams.producer import StreamProducer
 from producers import play
-from producers.player import Follower, Lane, Player, ids_of, only_producer, run_player
+from producers.player import Follower, Lane, Player, only_producer, run_player
 from producers.player_figures import Reporter, say, summarise
 
 DAY_S = 86_400
@@ -70,8 +72,8 @@ def make_player(
         raise UserError(f"there is no data set {name}: run `make stream-demo`, which makes it")
     with StreamAdmin(settings.kafka_servers) as admin:
         transactions, labels = (
-            Lane(stream, producer, ids_of(admin.last_records(admin.shards(stream)), "transaction_id"))
-            for stream in (data_set.stream("transactions"), data_set.stream("labels"))
+            _lane(admin, data_set.stream(name), kind, producer, manifest)
+            for name, kind in (("transactions", Transaction), ("labels", Label))
         )
     gate = DayGate(store, data_set) if standing else None
     patience_s = PATIENCE_S if standing else None
@@ -79,6 +81,18 @@ def make_player(
     known = play.labels(store, data_set, manifest.live_from, labels.after, gate and gate.is_made)
     followers = [Follower(labels, play.ahead(known, patience_s))]
     return Player(transactions, play.ahead(source, patience_s), followers)
+
+
+def _lane(
+    admin: StreamAdmin,
+    stream: str,
+    kind: type[Transaction | Label],
+    producer: StreamProducer,
+    manifest: Manifest,
+) -> Lane:
+    """A stream of the data set, with the id of the last record that each shard has of it."""
+    last = last_events(admin, stream, kind, is_of(manifest))
+    return Lane(stream, producer, {shard: event.transaction_id for shard, event in last.items()})
 
 
 class DayGate:

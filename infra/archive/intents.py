@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import pairwise
 
 import msgspec
 
@@ -133,7 +134,7 @@ class Intents:
     def overlapping(self, shard: int, begin: int, end: int) -> Iterator[Intent]:
         """The cuts that hold offsets of [begin, end), in order."""
         firsts = self.firsts(shard)
-        for first, following in zip(firsts, [*firsts[1:], end], strict=True):
+        for first, following in pairwise([*firsts, end]):
             if first < end and following > begin:
                 intent = self.get(shard, first)
                 if intent is not None and intent.end > begin:

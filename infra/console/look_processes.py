@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from pathlib import Path
-
-import urllib3
 
 from infra import metrics
 from infra.console.history import KEEP_S, History
@@ -31,6 +29,7 @@ class ProcessesLook:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._history: History[Key] = History()
+        self._totals = metrics.Totals()
         self._latency: deque[tuple[float, float | None, float | None]] = deque()
 
     def __call__(self) -> Processes:
@@ -38,7 +37,9 @@ class ProcessesLook:
         noted = metrics.noted(self._home)
         samples = metrics.read_all(self._home)
         now = time.time()
-        self._history.add(now, _totals(samples))
+        self._history.add(
+            now, {key: self._totals.total(key, values) for key, values in _values(samples).items()}
+        )
         self._latency.append((now, self._quantile(0.5, POINTS_OVER_S), self._quantile(0.99, POINTS_OVER_S)))
         while self._latency[0][0] < now - KEEP_S:
             self._latency.popleft()
@@ -95,20 +96,18 @@ def playing(samples: metrics.Samples) -> str | None:
     return None
 
 
-def _totals(samples: metrics.Samples) -> dict[Key, float]:
-    totals: dict[Key, float] = {}
+def _values(samples: metrics.Samples) -> dict[Key, list[metrics.Value]]:
+    """What is counted, by the keys of the history."""
+    values: dict[Key, list[metrics.Value]] = defaultdict(list)
     for labels, value in samples.labelled("bytes_put_total"):
-        put = ("bytes", labels["stream"], labels["shard"])
-        totals[put] = totals.get(put, 0.0) + value
+        values["bytes", labels["stream"], labels["shard"]].append((labels, value))
     for labels, value in samples.labelled("decision_latency_seconds_bucket"):
-        bound = ("latency", repr(float(labels["le"])))
-        totals[bound] = totals.get(bound, 0.0) + value
+        values["latency", repr(float(labels["le"]))].append((labels, value))
     for labels, value in samples.labelled("delivered_records_total"):
-        totals["delivered", labels["delivery"]] = value
-    decisions = samples.labelled("decisions_total")
-    if decisions:
-        totals["decisions",] = sum(value for _, value in decisions)
-    return totals
+        values["delivered", labels["delivery"]].append((labels, value))
+    for labels, value in samples.labelled("decisions_total"):
+        values["decisions",].append((labels, value))
+    return values
 
 
 def _light(name: str, prefix: str, noted: Mapping[str, str]) -> Light:
@@ -120,16 +119,9 @@ def _light(name: str, prefix: str, noted: Mapping[str, str]) -> Light:
     }
     if not found:
         return Light(name, "off", NOT_RUNNING, "a stream demo runs it")
-    unwell = [f"{process}: {what}" for process, address in found.items() if (what := _unwell(address))]
+    unwell = [
+        f"{process}: {what}" for process, address in found.items() if (what := metrics.trouble(address))
+    ]
     if unwell:
         return Light(name, "down", "unwell", "; ".join(unwell))
     return Light(name, "up", "up" if len(found) == 1 else f"{len(found)} up", ", ".join(found))
-
-
-def _unwell(address: str) -> str | None:
-    """What a process's health check says, None when all is well."""
-    try:
-        answer = urllib3.request("GET", f"{address}/healthz", timeout=metrics.ASK_S, retries=False)
-    except urllib3.exceptions.HTTPError:
-        return "does not answer"
-    return None if answer.status == 200 else answer.data.decode(errors="replace").strip()[:200]

@@ -12,7 +12,6 @@ import sys
 import time
 
 import click
-import msgspec
 
 from infra.contracts.datasets import DataSet, Manifest, read_manifest
 from infra.contracts.errors import UserError
@@ -23,7 +22,7 @@ from infra.settings import Settings
 from infra.stories.fraud_model import ModelFailedError, making, prepare_model
 from infra.streams.admin import StreamAdmin
 from infra.streams.errors import KafkaUnavailableError
-from infra.streams.records import Record
+from infra.streams.played import live_played
 from infra.terminal import terminal
 
 LOOK_S, RETRY_S = 20.0, 30.0
@@ -76,11 +75,8 @@ class Upkeep:
         manifest = self._manifest()
         if manifest is None:
             return 0
-        stream = self._data_set.stream("transactions")
         with StreamAdmin(self._settings.kafka_servers) as admin:
-            last = admin.last_records(admin.shards(stream)).values()
-        played = max(map(_id, last), default=manifest.transactions - manifest.live_transactions - 1) + 1
-        return manifest.transactions - played
+            return manifest.live_transactions - live_played(admin, self._data_set, manifest)
 
     def _manifest(self) -> Manifest | None:
         return read_manifest(ObjectStore(self._settings).get, self._data_set)
@@ -88,11 +84,6 @@ class Upkeep:
     def _grow(self) -> None:
         command = [sys.executable, "-m", "producers.dataset", "--live", str(self._growth)]
         subprocess.run(command, check=True, env=self._settings.environment(), stdin=subprocess.DEVNULL)
-
-
-def _id(record: Record) -> int:
-    number: int = msgspec.json.decode(record.value or b"{}")["transaction_id"]
-    return number
 
 
 @click.command()

@@ -24,7 +24,7 @@ from infra.stories import stream_demo
 from infra.stories.cluster_run import failure, run_cluster
 from infra.stories.run import Variable, only_one
 from infra.stories.stream_data import named_data_set
-from infra.stories.stream_offsets import reach_ends
+from infra.stories.stream_offsets import Streams
 from infra.stories.stream_play import has_standing_consumers
 from infra.streams.admin import StreamAdmin
 from infra.supervisor import Supervisor
@@ -50,12 +50,9 @@ def main(
     chosen.check()
     began = started or time.time()
     settings, console = Settings.load(), terminal()
+    last = None if input_ or shards else last_data_set(settings)
     with only_one(settings, stream_demo.JOB, stream_demo.RUNNING):
-        if input_ or shards:
-            supervisor = Supervisor(f"{JOB}-{time.time_ns()}")
-            data_set = named_data_set(supervisor, settings, chosen.data_set_arguments())
-        else:
-            data_set = last_data_set(settings)
+        data_set = last or _asked(settings, chosen)
         with servers(settings) as live:
             if has_standing_consumers(live, data_set):
                 _wait_for_archive(live, data_set, console)
@@ -64,13 +61,19 @@ def main(
     return process.EXIT_FAILED if summary["decisions_that_differ"] else 0
 
 
+def _asked(settings: Settings, chosen: stream_demo.Options) -> DataSet:
+    """The data set that the options mean."""
+    supervisor = Supervisor(f"{JOB}-{time.time_ns()}")
+    return named_data_set(supervisor, settings, chosen.data_set_arguments())
+
+
 def _wait_for_archive(settings: Settings, data_set: DataSet, console: Console) -> None:
     """Until all that is in the streams is archived: a table that was used may rest on each label.
 
     The door has stopped the producer, so there is an end.
     """
     with progress(console, "archive") as update, StreamAdmin(settings.kafka_servers) as admin:
-        reach_ends(admin, data_set, update)
+        Streams(admin, data_set, settings.home).reach_ends(update)
         update(1.0, "all archived")
 
 

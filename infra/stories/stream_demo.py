@@ -107,6 +107,7 @@ class Story:
         self.settings, self.options, self.console, self.memory = settings, options, console, memory
         self.began, self.run = began, run_name(began)
         self.watch = Stopwatch()
+        self._interrupted = "the play; nothing was sent"
         self.supervisor = Supervisor(f"{JOB}-{self.run}")
         self.plan = Plan(
             rate=options.rate or DEFAULT_RATE,
@@ -119,12 +120,8 @@ class Story:
         try:
             return self._tell()
         except KeyboardInterrupt:
-            played = "play" in self.watch.seconds
-            self.console.print(
-                "Ctrl-C: ended before the proof; the next run goes on from here"
-                if played
-                else "Ctrl-C: ended before the play; nothing was sent"
-            )
+            if self._interrupted:
+                self.console.print(f"Ctrl-C: ended before {self._interrupted}")
             raise
 
     def _tell(self) -> int:
@@ -178,6 +175,7 @@ class Story:
         with Play(live, self.settings, data_set, self.plan, self.supervisor, self.console) as play:
             with self.watch.part("start"):
                 play.start()
+            self._interrupted = "the proof; the next run goes on from here"
             with self.watch.part("play"):
                 play.run()
             with self.watch.part("drain"):
@@ -190,6 +188,7 @@ class Story:
             peak_memory=self.memory.peak,
         )  # fmt: skip
         proof, path = report(live, data_set, manifest, self.plan, played, circumstances, self.console)
+        self._interrupted = ""
         self.console.print(f"report: {live.shown(path)}", soft_wrap=True)
         return 0 if proof.holds else process.EXIT_FAILED
 

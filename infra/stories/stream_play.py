@@ -19,13 +19,12 @@ from infra.progress import Update, progress
 from infra.report.live import SHOWN_ALERTS, LiveState, LiveView
 from infra.settings import Settings
 from infra.stories.stream_evidence import Ranges
-from infra.stories.stream_offsets import ends, reach_ends
+from infra.stories.stream_offsets import Streams
 from infra.stories.stream_processes import Processes
 from infra.stories.stream_readers import Readers
 from infra.stories.stream_samples import RATE_OVER_S, Samples
 from infra.stories.stream_servers import OwnServers
 from infra.streams.admin import StreamAdmin
-from infra.streams.records import Shard
 from infra.supervisor import Supervisor
 
 TICK_S = 0.5
@@ -33,6 +32,7 @@ SINK = "file"
 STANDING = ("scorer-0", "delivery", f"alerts-{SINK}")
 """The consumers that a stack has of the default data set, by the names of their metrics."""
 PRODUCER, DELIVERY, ALERTS = "producer", "delivery", f"alerts-{SINK}"
+TRANSACTIONS, DEAD_LETTERS = "transactions", "transactions.dead-letter"
 
 
 def has_standing_consumers(settings: Settings, data_set: DataSet) -> bool:
@@ -87,6 +87,7 @@ class Play:
         self._plan, self._console = plan, console
         self._processes = Processes(supervisor, settings, self._say)
         self._admin = StreamAdmin(settings.kafka_servers)
+        self._streams = Streams(self._admin, data_set, settings.home, self._watch)
         self._summary = settings.home / "run" / f"producer-{data_set.id or 'default'}.json"
         self._alerts_file = settings.home / "alerts" / f"{data_set.stream('alerts')}.jsonl"
         self._reading = ExitStack()
@@ -129,14 +130,13 @@ class Play:
 
     def run(self) -> None:
         """Play, with the live view. Ctrl-C ends the play early; what was sent is drained all the same."""
-        self._begin_transactions = ends(self._admin, self._data_set.stream("transactions"))
-        self._begin_dead = ends(self._admin, self._data_set.stream("transactions.dead-letter"))
+        self._begin = {name: self._streams.ends(name) for name in (TRANSACTIONS, DEAD_LETTERS)}
         self.readers = Readers(self._settings.kafka_servers, self._data_set)
         self._reading.enter_context(self.readers.reading())
         self.samples = Samples(self._settings.home, self._data_set, self.readers)
         self.samples.begin()
         self._summary.unlink(missing_ok=True)
-        self._processes.start(PRODUCER, "producers.transactions", self._producer_arguments)
+        self._processes.start(PRODUCER, "producers.transactions", self._producer_arguments, may_end=True)
         try:
             with LiveView(self._console) as view:
                 while self._processes.is_running(PRODUCER):
@@ -154,7 +154,7 @@ class Play:
         """Wait until all that was sent is decided, archived and alerted on; then end the processes."""
         with progress(self._console, "drain") as update:
             self._reach_ends(update)
-            time.sleep(TICK_S)  # what was committed last is being read
+            self.readers.reach_ends(self._watch)
             self.samples.take()
             update(1.0, "all decided and archived")
         self._reading.close()
@@ -171,8 +171,8 @@ class Play:
             began=self.readers.began,
             early=self._early,
             summary=summary,
-            transactions=self._span(self._begin_transactions),
-            dead_letters=self._span(self._begin_dead),
+            transactions=self._span(TRANSACTIONS),
+            dead_letters=self._span(DEAD_LETTERS),
             readers=self.readers,
             samples=self.samples,
             cpu_seconds={**self._processes.cpu_seconds(), **self._others_cpu},
@@ -203,7 +203,7 @@ class Play:
             p50_ms=p50,
             p99_ms=p99,
             throttled=int(last.throttled),
-            lag=[int(last.lag.get(shard.number, 0)) for shard in sorted(self._begin_transactions)],
+            lag=[int(last.lag.get(shard.number, 0)) for shard in sorted(self._begin[TRANSACTIONS])],
             archive_lag_s=last.archive_lag_s,
             alerts=len(alerts),
             latest=[seen.alert for seen in alerts[-SHOWN_ALERTS:]],
@@ -226,14 +226,12 @@ class Play:
 
     def _reach_ends(self, update: Update) -> None:
         """Wait until every consumer has committed all that the streams hold; what dies is started again."""
-        sinks = [self._data_set.group(f"alerts-{SINK}")]
-        reach_ends(self._admin, self._data_set, update, sinks=sinks, meanwhile=self._watch)
+        self._streams.reach_ends(update, sinks=[self._data_set.group(f"alerts-{SINK}")])
 
-    def _span(self, begins: dict[Shard, int]) -> Ranges:
-        now: dict[Shard, int] = {}
-        for stream in {shard.stream for shard in begins}:
-            now |= ends(self._admin, stream)
-        return {shard: (begin, now[shard]) for shard, begin in begins.items()}
+    def _span(self, name: str) -> Ranges:
+        """What a stream got since the play began."""
+        now = self._streams.ends(name)
+        return {shard: (begin, now[shard]) for shard, begin in self._begin[name].items()}
 
     def _watch(self) -> None:
         """Start again what died: servers first, without which no process can go on."""

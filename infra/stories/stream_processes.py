@@ -33,6 +33,8 @@ class Role:
     name: str
     module: str
     arguments: Callable[[], Sequence[str]]
+    may_end: bool
+    """Whether it is over when it ends with 0; others are to run until they are stopped."""
     child: Child | None = None
     restarts: int = 0
     cpu_s: float = 0.0
@@ -48,9 +50,11 @@ class Processes:
         self._supervisor, self._settings, self._say = supervisor, settings, say
         self.roles: dict[str, Role] = {}
 
-    def start(self, name: str, module: str, arguments: Callable[[], Sequence[str]]) -> Role:
+    def start(
+        self, name: str, module: str, arguments: Callable[[], Sequence[str]], *, may_end: bool = False
+    ) -> Role:
         """Start `python -m module` with arguments, its output in the home's logs."""
-        role = self.roles[name] = Role(name, module, arguments)
+        role = self.roles[name] = Role(name, module, arguments, may_end)
         self._launch(role)
         return role
 
@@ -67,7 +71,7 @@ class Processes:
     def watch(self) -> None:
         """Measure all; start again what died. Raises ProcessFailedError after RESTARTS of one role.
 
-        A process that ended with the exit code of a user's mistake, or with 0, is not started again.
+        Not what ended with the exit code of a user's mistake, or may end and did with 0.
         """
         for role in self.roles.values():
             self._measure(role)
@@ -116,7 +120,7 @@ class Processes:
     def _ended(self, role: Role, child: Child) -> None:
         code = child.exit_code
         self._forget(role)
-        if code == 0:
+        if code == 0 and role.may_end:
             return
         if code == process.EXIT_USER_ERROR:
             raise UserError(self._last_line(role).removeprefix("error: "))

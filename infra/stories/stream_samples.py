@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,20 +42,6 @@ class Rates(NamedTuple):
     decided: float
 
 
-@dataclass
-class Count:
-    """A total that goes on over restarts: a process's counter begins at 0 again, or is not there."""
-
-    total: float = 0.0
-    last: float = 0.0
-
-    def grown_to(self, value: float) -> float:
-        """The total now that the counter stands at `value`."""
-        self.total += value - self.last if value >= self.last else value
-        self.last = value
-        return self.total
-
-
 class Samples:
     """Samples taken so far. A process that was started again counts on from what it had."""
 
@@ -64,17 +49,19 @@ class Samples:
         self._home, self._readers = home, readers
         self._stream, self._delivery = data_set.stream("transactions"), data_set.stream("transactions")
         self.samples: list[Sample] = []
-        self._counts: dict[str, Count] = {}
+        self._totals = metrics.Totals()
+        self._archived_before = 0.0
 
     def take(self) -> Sample:
         """Ask all processes now."""
         found = metrics.read_all(self._home)
         sample = Sample(
             t_s=time.time() - self._readers.began,
-            put=self._count("put", found.total("records_put_total", stream=self._stream)),
+            put=self._total(found, "records_put_total", stream=self._stream),
             decided=len(self._readers.ids),
-            archived=self._count("archived", found.total("delivered_records_total", delivery=self._delivery)),
-            throttled=self._count("throttled", found.total("throttled_total")),
+            archived=self._total(found, "delivered_records_total", delivery=self._delivery)
+            - self._archived_before,
+            throttled=self._total(found, "throttled_total", stream=self._stream),
             archive_lag_s=found.most("archive_lag_seconds", delivery=self._delivery),
             lag={
                 int(labels["shard"]): value
@@ -86,12 +73,12 @@ class Samples:
 
     def begin(self) -> None:
         """Count from here: what processes did before the play is not of it."""
-        found = metrics.read_all(self._home)
-        before = found.total("delivered_records_total", delivery=self._delivery)
-        self._counts["archived"] = Count(last=before)
+        self._archived_before = self._total(
+            metrics.read_all(self._home), "delivered_records_total", delivery=self._delivery
+        )
 
-    def _count(self, name: str, value: float) -> float:
-        return self._counts.setdefault(name, Count()).grown_to(value)
+    def _total(self, found: metrics.Samples, name: str, **labels: str) -> float:
+        return self._totals.total(name, found.labelled(name, **labels))
 
     @property
     def played_s(self) -> float:

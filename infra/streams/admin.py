@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -29,7 +29,7 @@ from tenacity import (
     wait_fixed,
 )
 
-from infra.streams.brokers import CONNECTING, connecting
+from infra.streams.brokers import CONNECTING, answering, connecting
 from infra.streams.consumer import StreamConsumer
 from infra.streams.errors import StreamInUseError
 from infra.streams.producer import REQUEST_BYTES
@@ -38,7 +38,8 @@ from infra.streams.records import Record, Shard
 HOUR_MS = 3_600_000
 SETTLE_S = 20
 LOOK_BACK = 200
-# On a new cluster the topic that groups are kept in is made by the first who asks for one.
+# On a new cluster the topic that groups are kept in is made by the first who asks for one; a broker that was
+# started again reads it first.
 COORDINATED = Retrying(
     retry=retry_if_exception_type(
         (CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError)
@@ -81,6 +82,12 @@ class StreamAdmin:
 
     def __exit__(self, *_: object) -> None:
         self._admin.close()
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Ask in this block: whatever is not answered is a KafkaUnavailableError, in one line."""
+        with answering(self._servers):
+            yield
 
     def describe(self, stream: str) -> StreamDescription | None:
         """The stream, or None if there is none."""
@@ -175,8 +182,10 @@ class StreamAdmin:
         """The last committed record of a shard, or None if it holds none."""
         return self.last_records([shard]).get(shard)
 
-    def last_records(self, shards: Sequence[Shard]) -> dict[Shard, Record]:
-        """The last committed record of each shard that has one."""
+    def last_records(
+        self, shards: Sequence[Shard], is_meant: Callable[[Record], bool] = lambda record: True
+    ) -> dict[Shard, Record]:
+        """The last committed record of each shard that has one, of those that are meant."""
         with _reading(self._servers, shards) as consumer:
             begins, ends = consumer.beginning_offsets(shards), consumer.end_offsets(shards)
             waiting = [shard for shard in shards if begins[shard] < ends[shard]]
@@ -184,8 +193,8 @@ class StreamAdmin:
             back = 1
             while waiting:
                 starts = {shard: max(begins[shard], ends[shard] - back) for shard in waiting}
-                found |= _last_of(consumer, starts, ends)
-                # The last offsets may be those of marks and of aborted records: look further back.
+                found |= _last_of(consumer, starts, ends, is_meant)
+                # The last offsets may be those of marks, of aborted records or others: look further back.
                 waiting = [s for s in waiting if s not in found and starts[s] > begins[s]]
                 back *= LOOK_BACK
             return found
@@ -200,8 +209,7 @@ class StreamAdmin:
 
     def groups_reading(self, stream: str) -> list[str]:
         """The groups with a member that reads this stream now."""
-        names = [group["group_id"] for group in self._admin.list_groups()]
-        return sorted(name for name in names if stream in self._read_by(name))
+        return sorted(name for name in self._groups() if stream in self._read_by(name))
 
     def group_offsets(self, group: str) -> dict[Shard, int]:
         """The committed offset of each shard that a group has read.
@@ -216,8 +224,7 @@ class StreamAdmin:
 
     def offsets_by_group(self, groups: Iterable[str]) -> dict[str, dict[Shard, int]]:
         """The same for those of the groups that there are, from two requests."""
-        there = {group["group_id"] for group in self._admin.list_groups()}
-        asked = sorted(there.intersection(groups))
+        asked = sorted(self._groups().intersection(groups))
         found: Mapping[str, Any] = COORDINATED(self._admin.list_group_offsets, asked) if asked else {}
         return {
             group: {Shard(*where): item.offset for where, item in offsets.items() if item.offset >= 0}
@@ -228,6 +235,10 @@ class StreamAdmin:
         """Forget groups and their committed offsets; absent ones are no error."""
         for group in groups:
             COORDINATED(self._delete_group, group)
+
+    def _groups(self) -> set[str]:
+        """The groups that there are."""
+        return {group["group_id"] for group in COORDINATED(self._admin.list_groups)}
 
     def _delete_group(self, group: str) -> None:
         """Delete one; Kafka's client gives errors by name here instead of raising them."""
@@ -274,14 +285,19 @@ def _reading(servers: str, shards: Sequence[Shard]) -> Iterator[StreamConsumer]:
 
 
 def _last_of(
-    consumer: StreamConsumer, starts: Mapping[Shard, int], ends: Mapping[Shard, int]
+    consumer: StreamConsumer,
+    starts: Mapping[Shard, int],
+    ends: Mapping[Shard, int],
+    is_meant: Callable[[Record], bool],
 ) -> dict[Shard, Record]:
-    """The last record of each shard at or after its start."""
+    """The last meant record of each shard at or after its start."""
     found: dict[Shard, Record] = {}
     consumer.assign(starts)
     for shard, offset in starts.items():
         consumer.seek(shard, offset)
     while any(consumer.position(shard) < ends[shard] for shard in starts):
         for shard, records in consumer.poll(0.2, 5000).items():
-            found[shard] = records[-1]
+            last = next(filter(is_meant, reversed(records)), None)
+            if last is not None:
+                found[shard] = last
     return found

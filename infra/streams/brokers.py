@@ -15,8 +15,12 @@ from kafka.net.compat import KafkaNetClient
 from infra.streams.errors import KafkaUnavailableError
 from infra.streams.sockets import Sockets
 
-CONNECTING: dict[str, Any] = {"bootstrap_timeout_ms": 10_000, "proxy_url": f"{Sockets.SCHEMES[0]}://"}
-"""How every client connects: this long to a first broker, by sockets of ours."""
+CONNECTING: dict[str, Any] = {
+    "bootstrap_timeout_ms": 10_000,
+    "reconnect_backoff_max_ms": 2_000,
+    "proxy_url": f"{Sockets.SCHEMES[0]}://",
+}
+"""How every client connects: this long to a first broker, soon again after one died, by sockets of ours."""
 
 
 def ready_brokers(bootstrap_servers: str, timeout_s: float = 5.0) -> int:

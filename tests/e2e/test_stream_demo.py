@@ -143,15 +143,20 @@ def test_a_second_run_goes_on(home: Settings, transactions: Path, request: pytes
 def test_killed_processes_lose_nothing(
     home: Settings, transactions: Path, request: pytest.FixtureRequest
 ) -> None:
-    """kill -9 of scorer, delivery, alerts and producer in mid-stream: started again, and the proof holds."""
+    """kill -9 of scorer, delivery, alerts and producer in mid-stream: started again, and the proof holds.
+
+    So is a consumer that somebody asked to end, and that ended in order.
+    """
     child = playing(home, request, *own(transactions), "--fresh", "1", "--rate", "150", "--seconds", "40")
     for module in ("fraud_scorer", "delivery", "alerts", "transactions"):
         time.sleep(4)
         kill(home, child, module)
+    time.sleep(4)
+    kill(home, child, "fraud_scorer", signal.SIGTERM)
     output, errors = child.communicate(timeout=WITHIN_S)
     report = figures(home, subprocess.CompletedProcess(child.args, child.returncode, output, errors))
     check_proof(report)
-    assert report["restarts"] == 4
+    assert report["restarts"] == 5
 
 
 @pytest.mark.slow
@@ -203,6 +208,15 @@ def test_wrong_options_start_nothing(
     assert not settings.home.exists()
 
 
+def test_a_file_that_lacks_a_column_starts_nothing(tmp_path: Path, transactions: Path) -> None:
+    """The file is looked at before any server is started."""
+    settings = settings_of(tmp_path / "home")
+    done = run(settings, "stream_demo", "--input", str(transactions))
+    assert done.returncode == 2
+    assert "no column 'card_id' for card_id; its columns are 'card1'" in done.stderr
+    assert not (settings.home / "logs").exists()
+
+
 def processes(settings: Settings, child: subprocess.Popen[str], module: str) -> list[psutil.Process]:
     """The processes below the story that run a module, by the story's own mark."""
     found = []
@@ -229,7 +243,12 @@ def wait_for_producer(settings: Settings, child: subprocess.Popen[str]) -> None:
         time.sleep(0.2)
 
 
-def kill(settings: Settings, child: subprocess.Popen[str], module: str) -> None:
-    """kill -9 the story's process of a module."""
+def kill(
+    settings: Settings,
+    child: subprocess.Popen[str],
+    module: str,
+    number: signal.Signals = signal.SIGKILL,
+) -> None:
+    """End the story's process of a module."""
     (process,) = processes(settings, child, module)
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(process.pid, number)

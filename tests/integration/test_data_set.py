@@ -143,7 +143,7 @@ def test_parquet_of_ones_own(tmp_path: Path) -> None:
         }
     )
     pq.write_table(table, tmp_path / "own.parquet")
-    own = own_transactions.read(tmp_path / "own.parquet", {}, 0.7)
+    own = own_transactions.read(tmp_path / "own.parquet", {}, 0.7, 2)
     assert own.live_from == begin + timedelta(minutes=140)
     assert own.table["amount_cents"].to_pylist() == [n * 100 + 50 for n in range(200)]
     assert own.table["card_id"].to_pylist()[:6] == ["0", "1", "2", "3", "4", "0"]
@@ -165,11 +165,11 @@ def test_too_little_is_one_line(
     path = write_csv(tmp_path / "own.csv", change(own_rows(300)), HEADER)
     columns = own_transactions.definition(path, COLUMNS, 0.7)["columns"]
     with pytest.raises(UserError, match=word):
-        own_transactions.read(path, columns, 0.7)
+        own_transactions.read(path, columns, 0.7, 2)
 
 
 def test_a_missing_column_names_those_there_are(tmp_path: Path) -> None:
     """COLUMNS that names a column which isn't there."""
     path = write_csv(tmp_path / "own.csv", own_rows(300), HEADER)
     with pytest.raises(UserError, match=r"no column 'card_id' for card_id; its columns are 'TransactionDT'"):
-        own_transactions.read(path, {}, 0.7)
+        own_transactions.read(path, {}, 0.7, 2)

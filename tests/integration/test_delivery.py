@@ -110,6 +110,18 @@ def test_the_intents_cover_the_stream_and_tell_what_holds_its_offsets(scene: Sta
     assert {each.part.url for each in held} == set(scene.objects())
 
 
+def test_a_shard_without_records_reads_back_as_nothing(scene: Stage) -> None:
+    """All records have one card, so the other shard has neither records nor cuts."""
+    scene.put([transaction(number, card_id="C1") for number in range(5)])
+    scene.deliver(scene.declared)
+    ranges = scene.ranges()
+    assert sorted(end - begin == 0 for begin, end in ranges.values()) == [False, True]
+    tables = delivered_rows(scene.store, scene.intents, ranges, ["transaction_id"])
+    assert [value for table in tables for value in table["transaction_id"].to_pylist()] == list(range(5))
+    empty = next(shard for shard, (begin, end) in ranges.items() if begin == end)
+    assert list(scene.intents.overlapping(empty.number, 0, 5)) == []
+
+
 def test_buffers_are_cut_by_size_and_at_the_orderly_end(scene: Stage) -> None:
     """A long interval with a small size makes several objects; the rest is written when it ends."""
     scene.put([transaction(number) for number in range(200)])

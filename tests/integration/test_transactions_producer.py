@@ -6,16 +6,20 @@ import itertools
 import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from infra.contracts.datasets import DataSet, read_manifest
-from infra.contracts.events import Label, Sale, Transaction, decoder
+from infra.contracts.events import Label, Sale, Transaction, decoder, encode
 from infra.objects import ObjectStore
 from infra.provision import provision
 from infra.settings import Settings
 from infra.streams.admin import StreamAdmin
+from infra.streams.played import live_played
+from infra.streams.producer import StreamProducer
 from infra.streams.records import Record
 from producers.pacing import Pace
 from producers.simulator import World
@@ -93,6 +97,30 @@ def test_a_second_run_goes_on_after_the_first(live: Settings, data_set: DataSet,
     assert known == sorted(set(known))
     assert all(label.known_at <= newest for label in labels)
     assert labels
+
+
+def test_somebody_elses_records_stop_no_play(live: Settings, data_set: DataSet) -> None:
+    """What others put after it, broken or with strange ids, does not say how far the play is."""
+    stream = data_set.stream("transactions")
+    play = ("producers.transactions", "--data-set", data_set.id, "--rate", "700", "--seconds", "2")
+    assert run_module(live, *play).returncode == 0
+    first = read_all(live, stream)
+    event = transactions(first[-1:])[0]
+    with closing(StreamProducer(live.kafka_servers, client_id="somebody")) as other:
+        for card in ("K1", "K2", "K3", "K4", "K5"):
+            strange = msgspec.structs.replace(event, card_id=card, transaction_id=10**12)
+            for value in (b"not JSON", b"{}", encode(strange), encode(event)):
+                other.put(stream, card, value)
+        other.flush()
+    done = run_module(live, *play)
+    assert done.returncode == 0, done.stderr
+    own = [record for record in read_all(live, stream) if not (record.key or b"").startswith(b"K")]
+    check(own, len(own))
+    assert len(own) > len(first)
+    with StreamAdmin(live.kafka_servers) as admin:
+        manifest = read_manifest(ObjectStore(live).get, data_set)
+        assert manifest is not None
+        assert live_played(admin, data_set, manifest) == len(own)
 
 
 @pytest.mark.slow

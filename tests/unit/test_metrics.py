@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from infra.metrics import METRICS, Metrics, noted, read_all
+from infra.metrics import METRICS, Metrics, Totals, noted, read_all
 from tests.conftest import settings_of
 
 
@@ -71,3 +71,22 @@ def test_a_note_of_a_dead_process_is_left_out(tmp_path: Path) -> None:
     note = {"process": "scorer-0", "host": socket.gethostname(), "pid": 4194999, "address": "http://x:1"}
     (folder / "scorer-0-4194999.json").write_text(json.dumps(note))
     assert noted(tmp_path) == {}
+
+
+def test_totals_count_on_over_new_starts_and_missed_answers() -> None:
+    """A counter that begins anew adds to what it had; one that is not there stays; a new one comes on top."""
+    totals = Totals()
+    answers = [{"a": 100}, {"a": 150, "b": 7}, {"b": 9}, {}, {"a": 170, "b": 9}, {"a": 5, "b": 9}, {"a": 6}]
+    seen = [
+        totals.total("put", [({"process": name}, value) for name, value in answer.items()])
+        for answer in answers
+    ]
+    assert seen == [100, 157, 159, 159, 179, 184, 185]
+
+
+def test_values_of_a_process_are_added_up() -> None:
+    """A counter has a value for each of its other labels."""
+    totals = Totals()
+    for value, total in ((1, 3), (2, 5)):
+        shards = [({"process": "a", "shard": "0"}, value), ({"process": "a", "shard": "1"}, value + 1)]
+        assert totals.total("put", shards) == total

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.contracts.errors import UserError
+from infra.streams.records import shard_number
 from producers import own_transactions
 from producers.own_transactions import OwnTransactions
 
@@ -30,7 +31,7 @@ def own(tmp_path: Path, **changed: Sequence[object]) -> OwnTransactions:
     }
     table = pa.table({name: (list(values) * ROWS)[:ROWS] for name, values in columns.items()})
     pq.write_table(table, tmp_path / "own.parquet")
-    return own_transactions.read(tmp_path / "own.parquet", {}, 0.7)
+    return own_transactions.read(tmp_path / "own.parquet", {}, 0.7, 1)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,23 @@ def test_ids(tmp_path: Path, value: object, name: str) -> None:
     assert set(own(tmp_path, card_id=[value]).table["card_id"].to_pylist()) == {name}
 
 
+def test_a_gap_in_one_shard(tmp_path: Path) -> None:
+    """A shard refuses what is a month past its own newest, however much the others get meanwhile."""
+    times = [BEGIN + timedelta(hours=12 * number) for number in range(ROWS)]
+    cards = ["late" if number in (0, 190) else "often" for number in range(ROWS)]
+    shards = next(number for number in range(2, 9) if _apart("late", "often", number))
+    own(tmp_path, event_time=times, card_id=cards)
+    path = tmp_path / "own.parquet"
+    assert len(own_transactions.read(path, {}, 0.9, shards).table) == ROWS
+    late = rf"of {shards} shards, number {shard_number('late', shards)} gets nothing .* give fewer SHARDS"
+    with pytest.raises(UserError, match=late):
+        own_transactions.read(path, {}, 0.5, shards)
+
+
+def _apart(one: str, other: str, shards: int) -> bool:
+    return shard_number(one, shards) != shard_number(other, shards)
+
+
 def test_a_gap_that_the_streams_refuse(tmp_path: Path) -> None:
     """A live part with a month of nothing in it is refused, with where that is; in the history it may be."""
     times = [BEGIN + timedelta(minutes=number, days=40 * (number >= 150)) for number in range(ROWS)]
@@ -108,7 +126,7 @@ def csv_file(tmp_path: Path, delimiter: str = ",", extra: Sequence[str] = ()) ->
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_a_csv_says_itself_what_divides_its_fields(tmp_path: Path, delimiter: str) -> None:
     """What makes most fields of the header; in quotes it divides nothing."""
-    found = own_transactions.read(csv_file(tmp_path, delimiter), {}, 0.7)
+    found = own_transactions.read(csv_file(tmp_path, delimiter), {}, 0.7, 1)
     assert len(found.table) == ROWS
     assert found.notes == ()
     assert set(found.table["terminal_id"].to_pylist()) == {"t, left"}
@@ -116,7 +134,7 @@ def test_a_csv_says_itself_what_divides_its_fields(tmp_path: Path, delimiter: st
 
 def test_rows_of_too_many_or_few_fields_are_left_out(tmp_path: Path) -> None:
     """They are counted, with one of them to be looked for; the others are used."""
-    found = own_transactions.read(csv_file(tmp_path, extra=["c1,t,broken", "a,b,c,d,e,f"]), {}, 0.7)
+    found = own_transactions.read(csv_file(tmp_path, extra=["c1,t,broken", "a,b,c,d,e,f"]), {}, 0.7, 1)
     assert len(found.table) == ROWS
     assert found.notes == ("own.csv: 2 rows left out, fields: 3 of 5, as in 'c1,t,broken'",)
 
@@ -129,4 +147,4 @@ def test_a_file_is_looked_at_when_its_data_set_is_named(tmp_path: Path) -> None:
         own_transactions.definition(path, "card_id=Card", 0.7)
     path.write_bytes(path.read_bytes() + "c1,Zürich,2024-01-02,1,0\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"own\.csv can't be read: .*; save it as UTF-8"):
-        own_transactions.read(path, {}, 0.7)
+        own_transactions.read(path, {}, 0.7, 1)
