@@ -60,27 +60,24 @@ class StepProgress:
 
     def __init__(self) -> None:
         self._http = urllib3.PoolManager(timeout=0.5, retries=False)
-        self._shares: dict[str, float] = {}
+        self._words: dict[str, str] = {}
 
-    def of(self, step: Step, host: str) -> tuple[float, str]:
-        """Share of the tasks that are known so far (below 0: none yet), and a few words.
+    def of(self, step: Step, host: str) -> str:
+        """A few words; no share of the whole, since Spark plans tasks on the way.
 
-        A step's share stays where it was while Spark plans more tasks, rather than go back.
-        `host` is the master node's, where the driver runs.
+        `host` is the master node's, where the driver runs. Before and after its answers the last words stay.
         """
         base = f"http://{host}:{step.ui_port}/api/v1/applications"
         try:
             applications = json.loads(self._http.request("GET", base).data)
             stages = json.loads(self._http.request("GET", f"{base}/{applications[0]['id']}/stages").data)
         except (urllib3.exceptions.HTTPError, json.JSONDecodeError, IndexError):
-            return -1.0, "starting"
+            return self._words.get(step.id, "starting")
         live = [stage for stage in stages if stage["status"] != "SKIPPED"]
         done = sum(stage["numCompleteTasks"] for stage in live)
         total = sum(stage["numTasks"] for stage in live)
-        if not total:
-            return -1.0, "planning"
-        share = self._shares[step.id] = max(done / total, self._shares.get(step.id, 0.0))
-        return share, f"{done} of {total} tasks"
+        words = self._words[step.id] = f"{done} of {total} tasks planned so far" if total else "planning"
+        return words
 
 
 def state_lines(cluster: Cluster, said: set[str]) -> list[str]:

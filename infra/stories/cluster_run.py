@@ -156,9 +156,8 @@ def _follow_step(
             step = _step(cluster, step_id)
             if step.is_over:
                 break
-            update(
-                *(asked.of(step, cluster.master.host) if step.ui_port else (-1.0, _waiting(cluster, step)))
-            )
+            words = asked.of(step, cluster.master.host) if step.ui_port else _waiting(cluster, step)
+            update(-1.0, words)
             time.sleep(POLL_S)
         update(1.0, step.state.lower())
     return step

@@ -211,7 +211,7 @@ class Play:
 
     def _ends(self) -> bool:
         """Whether the producer has just ended or is about to: its rate would be shown to drop."""
-        return 0 < self.samples.played_s - self._plan.seconds <= RATE_OVER_S
+        return -2 * TICK_S < self.samples.played_s - self._plan.seconds <= RATE_OVER_S
 
     def _say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, markup=False)
