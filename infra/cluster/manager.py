@@ -25,7 +25,7 @@ from infra.cluster.model import Cluster, Instance, Step
 from infra.cluster.nodes import BOOTSTRAP, DAEMON, DRIVER, Nodes, ProcessNodes
 from infra.cluster.request import BootstrapAction, ClusterRequest, parse
 from infra.cluster.steps import StepRunner
-from infra.contracts.errors import UserError
+from infra.contracts.errors import FailedError, UserError
 from infra.local.servers import lifeline
 from infra.settings import Settings
 
@@ -95,7 +95,7 @@ class Manager:
         number, action = self._actions_left[node.id][0]
         try:
             script = self.runner.fetch(action.path, node)
-        except UserError as error:
+        except (UserError, FailedError) as error:
             self._bootstrap_failed(node, action, str(error))
             return
         folder = self.runner.bootstrap_folder(node, number)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from infra import objects
 from infra.cluster import logs, spark_conf
 from infra.cluster.code import upload
 from infra.cluster.journal import Journal
 from infra.cluster.model import Cluster, Instance, Step
 from infra.cluster.nodes import DRIVER, Nodes
 from infra.cluster.request import spark_arguments
-from infra.contracts.errors import UserError
+from infra.contracts.errors import FailedError, UserError
 from infra.local.ports import free_ports
 from infra.objects import ObjectStore
 from infra.settings import Settings
@@ -27,13 +30,14 @@ class StepRunner:
         self._code = ""
 
     def start(self, step: Step, at: float) -> None:
-        """Start a pending step. A script that isn't there fails it at once."""
-        step.state, step.started_at, (step.ui_port,) = "RUNNING", at, free_ports(1)
+        """Start a pending step. A script that isn't there or an S3 that is away fails it at once."""
+        step.state, step.started_at = "RUNNING", at
         folder = self._journal.step_folder(step.id)
         folder.mkdir(parents=True, exist_ok=True)
         try:
+            (step.ui_port,) = free_ports(1)
             command = self._command(step)
-        except UserError as error:
+        except (UserError, FailedError) as error:
             self.finish(step, at, "FAILED", str(error))
             return
         self._controller(step, at, f"INFO startExec '{shlex.join(command)}'")
@@ -42,7 +46,8 @@ class StepRunner:
     def _command(self, step: Step) -> list[str]:
         options, script, arguments = spark_arguments(step.args)
         self._check(script)
-        self._code = self._code or upload(self._store, self._settings)
+        with _told("the project's code could not be put into S3"):
+            self._code = self._code or upload(self._store, self._settings)
         return [
             str(spark_conf.spark_home() / "bin" / "spark-submit"),
             *("--name", step.name),
@@ -53,9 +58,9 @@ class StepRunner:
         ]
 
     def _check(self, script: str) -> None:
-        there = (
-            self._store.exists(script) if script.startswith(("s3://", "s3a://")) else Path(script).is_file()
-        )
+        with _told(f"the script {script} could not be looked for"):
+            in_s3 = script.startswith(("s3://", "s3a://"))
+            there = self._store.exists(script) if in_s3 else Path(script).is_file()
         if not there:
             raise UserError(f"the script {script} does not exist")
 
@@ -100,14 +105,29 @@ class StepRunner:
         logs.upload_nodes(self._store, self._cluster, self._journal)
 
     def fetch(self, path: str, node: Instance) -> Path:
-        """A bootstrap action's script as a local file. Raises UserError when there is none."""
+        """A bootstrap action's script as a local file.
+
+        Raises UserError when there is none, FailedError when S3 does not give it.
+        """
         self._check(path)
         if not path.startswith(("s3://", "s3a://")):
             return Path(path)
         local = self._journal.node_folder(node.id) / "bootstrap-actions" / Path(path).name
         local.parent.mkdir(parents=True, exist_ok=True)
-        local.write_bytes(self._store.get(path))
+        with _told(f"the script {path} could not be read"):
+            local.write_bytes(self._store.get(path))
         return local
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Within the block, S3 or a disk that fails is a FailedError of one line that begins with `what`."""
+    try:
+        yield
+    except UserError:
+        raise  # it says what is wrong in its own words
+    except objects.FAILURES as error:
+        raise FailedError(f"{what}: {' '.join(str(error).split())}") from error
 
 
 def _with_code(options: list[str], code: str) -> list[str]:

@@ -5,19 +5,26 @@ The same manager runs real nodes in tests/integration/test_cluster.py and tests/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import cast
 
 import pytest
 
 from infra.cluster.client import new_cluster
+from infra.cluster.journal import Journal
 from infra.cluster.manager import DAEMONS_UP_WITHIN_S, Manager
 from infra.cluster.model import Instance, Step
 from infra.cluster.nodes import BOOTSTRAP, DAEMON, DRIVER
 from infra.cluster.request import parse
 from infra.cluster.sizing import plan
 from infra.cluster.steps import StepRunner
+from infra.local.ports import HOST, free_ports
+from infra.settings import Settings
 from tests import cluster_cases as cases
 
 
@@ -225,3 +232,76 @@ def test_bootstrap_actions_run_one_after_another_on_every_node() -> None:
     failing.nodes.end(failing.cluster.master, BOOTSTRAP, 3)
     failing.ticks(3)
     assert (failing.cluster.state, failing.cluster.code) == ("TERMINATED_WITH_ERRORS", "BOOTSTRAP_FAILURE")
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """An S3 server that refuses everybody everything."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(403)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its own name
+        """Not into the tests' output."""
+
+
+@contextmanager
+def refusing() -> Iterator[str]:
+    """The endpoint of a server that answers 403."""
+    with HTTPServer((HOST, 0), Refusing) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://{HOST}:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def with_s3(handled: Handled, home: Path, endpoint: str) -> None:
+    """Give the manager real steps, whose scripts lie on an S3 server at this endpoint."""
+    settings = replace(Settings.load({}), home=home, s3_endpoint=endpoint, access_key="a", secret_key="b")
+    handled.cluster.log_uri = None
+    handled.manager.runner = StepRunner(handled.cluster, settings, Journal(home), handled.nodes)
+
+
+def test_an_s3_that_is_away_fails_a_step_and_not_the_cluster(tmp_path: Path) -> None:
+    """No answer, then a refusal: each is one FAILED step that says what could not be looked for."""
+    handled = Handled(keep=True)
+    handled.ticks()
+    (port,) = free_ports(1)
+    with refusing() as endpoint:
+        for number, address in enumerate((f"http://{HOST}:{port}", endpoint)):
+            with_s3(handled, tmp_path, address)
+            script = f"s3://test/{number}.py"
+            step = Step(f"s-{number}", "job", [script], "CONTINUE", handled.now)
+            handled.cluster.steps.append(step)
+            handled.ticks(2)
+            assert (step.state, handled.cluster.state) == ("FAILED", "WAITING")
+            assert step.failure.startswith(f"the script {script} could not be looked for: ")
+            assert "\n" not in step.failure
+    assert "AccessDenied" in step.failure
+
+
+def test_the_projects_code_that_can_not_be_put_fails_a_step(tmp_path: Path) -> None:
+    """Its script is there; what S3 refuses is the zip."""
+    handled = Handled(keep=True)
+    (tmp_path / "job.py").write_text("")
+    step = Step("s-1", "job", [str(tmp_path / "job.py")], "CONTINUE", handled.now)
+    handled.cluster.steps.append(step)
+    with refusing() as endpoint:
+        with_s3(handled, tmp_path, endpoint)
+        handled.ticks(5)
+    assert (step.state, handled.cluster.state) == ("FAILED", "WAITING")
+    assert step.failure.startswith("the project's code could not be put into S3: ")
+
+
+def test_a_bootstrap_action_that_s3_refuses_ends_the_cluster_in_its_own_words(tmp_path: Path) -> None:
+    """BOOTSTRAP_FAILURE with the action's address, instead of a manager that dies."""
+    action = {"Name": "prepare", "ScriptBootstrapAction": {"Path": "s3://test/prepare.sh"}}
+    handled = Handled(BootstrapActions=[action], keep=True)
+    with refusing() as endpoint:
+        with_s3(handled, tmp_path, endpoint)
+        handled.ticks(3)
+    assert (handled.cluster.state, handled.cluster.code) == ("TERMINATED_WITH_ERRORS", "BOOTSTRAP_FAILURE")
+    assert "the script s3://test/prepare.sh could not be looked for" in handled.cluster.message
