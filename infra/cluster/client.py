@@ -24,7 +24,7 @@ from infra.cluster.operations import make_steps
 from infra.cluster.request import SPARK_VERSION, ClusterRequest, parse, parse_steps, spark_arguments
 from infra.cluster.sizing import Sizing, plan
 from infra.contracts import resources
-from infra.contracts.errors import UserError
+from infra.contracts.errors import FailedError, UserError
 from infra.settings import ROOT, Settings
 from infra.supervisor import start_detached
 
@@ -33,7 +33,11 @@ RESERVE_MB = 1024  # of the free memory, for the S3 server, the manager and whoe
 
 
 class Clusters:
-    """The clusters of one home. Every method raises UserError for what AWS would refuse."""
+    """The clusters of one home.
+
+    Every method raises UserError for what AWS would refuse; those that change a cluster raise FailedError
+    when its manager is too busy to answer.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """`settings` must name an S3 server for run_job_flow (see infra.local.servers)."""
@@ -146,6 +150,12 @@ class Clusters:
                 raise UserError(f"{cluster_id} is {cluster.state}; start a new cluster")
             try:
                 return control.call(journal.socket, operation, parameters)
+            except TimeoutError as error:
+                raise FailedError(
+                    f"the manager of {cluster_id} is busy and has not answered within "
+                    f"{control.ANSWER_WITHIN_S:.0f} s; unless it had already begun, it does not carry out "
+                    f"{operation}: look at the cluster and try again"
+                ) from error
             except (ConnectionError, FileNotFoundError):
                 time.sleep(0.1)  # it is starting, or ending: the next look at it says which
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import select
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,17 @@ class ControlServer:
         self._listener = wire.listen(path)
 
     def serve(self, timeout_s: float) -> None:
-        """Wait up to `timeout_s` for a command and answer it. A caller that goes away can ask again."""
+        """Wait up to `timeout_s` for a command and answer it.
+
+        One whose caller has left meanwhile is not carried out: the caller may have asked again.
+        """
         if not select.select([self._listener], [], [], timeout_s)[0]:
             return
         connection, _ = self._listener.accept()
         with connection, connection.makefile("rb") as reader, contextlib.suppress(OSError):
             connection.settimeout(REQUEST_WITHIN_S)
             line = reader.readline()
-            if line.endswith(b"\n"):
+            if line.endswith(b"\n") and not _has_left(connection):
                 connection.sendall(wire.encode(self._answer(json.loads(line))))
 
     def _answer(self, message: wire.Message) -> wire.Message:
@@ -48,10 +52,17 @@ class ControlServer:
         self._listener.close()
 
 
+def _has_left(connection: socket.socket) -> bool:
+    """Whether the caller has closed its side: one that waits sends nothing more, so only an end can be read."""
+    # Looked at by select first: a socket with a time-out would wait in recv, whatever its flags.
+    return bool(select.select([connection], [], [], 0)[0]) and not connection.recv(1, socket.MSG_PEEK)
+
+
 def call(path: Path, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
     """Send a command to the manager that listens at `path`.
 
-    Raises OSError when none is there or it goes away, UserError for what it refuses.
+    Raises OSError when none is there or it goes away, TimeoutError (one too) when it does not answer
+    within ANSWER_WITHIN_S, UserError for what it refuses.
     """
     with contextlib.closing(wire.Channel(path)) as channel:
         answer = channel.ask({"operation": operation, "parameters": parameters}, ANSWER_WITHIN_S)

@@ -11,6 +11,7 @@ import urllib3
 
 from infra.cluster.client import Clusters
 from infra.cluster.model import Cluster, Step
+from infra.contracts.errors import FailedError
 
 POLL_S = 0.2
 
@@ -44,8 +45,19 @@ def end_interrupted(clusters: Clusters, cluster_id: str) -> None:
         click.echo(f"  python -m infra.cluster terminate-job-flows {cluster_id}")
         return
     click.echo(f"terminating {cluster_id} ...")
-    clusters.terminate_job_flows(JobFlowIds=[cluster_id])
+    insist(lambda: clusters.terminate_job_flows(JobFlowIds=[cluster_id]))
     wait_until_over(clusters, cluster_id)
+
+
+def insist(command: Callable[[], object]) -> None:
+    """Give a command that ends something until the manager has taken it, however busy; Ctrl-C gives up."""
+    while True:
+        try:
+            command()
+        except FailedError:
+            click.echo("the cluster's manager is busy; asking again ...")
+        else:
+            return
 
 
 def wait_until_over(clusters: Clusters, cluster_id: str) -> Cluster:

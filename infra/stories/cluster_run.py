@@ -13,7 +13,7 @@ from infra import process
 from infra.cluster.client import Clusters
 from infra.cluster.model import Cluster, Step
 from infra.cluster.standing import find_standing
-from infra.cluster.watch import StepProgress, end_interrupted, is_settled
+from infra.cluster.watch import StepProgress, end_interrupted, insist, is_settled
 from infra.contracts.errors import UserError
 from infra.progress import progress
 from infra.settings import Settings
@@ -64,7 +64,7 @@ def _run_on_standing(
             if ended.state != "COMPLETED":
                 break
     except (KeyboardInterrupt, process.Terminated):
-        clusters.cancel_steps(ClusterId=cluster_id, StepIds=begun)
+        insist(lambda: clusters.cancel_steps(ClusterId=cluster_id, StepIds=begun))
         raise
     return share_of(clusters.read(cluster_id), begun)
 
