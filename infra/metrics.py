@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.parser import text_string_to_metric_families
 
+from infra.contracts.errors import UserError
 from infra.settings import Settings
 
 LOOPBACK = "127.0.0.1"
@@ -107,9 +108,14 @@ class Metrics:
         """Serve /metrics and /healthz where the settings say for the block; yields the address.
 
         /healthz is 200 `ok`, or 503 with what `health` says. The address is noted in a file of
-        `noted(settings.home)`'s folder, which is removed at the end.
+        `noted(settings.home)`'s folder, which is removed at the end. Raises UserError for a taken port.
         """
-        server = ThreadingHTTPServer((settings.listen, settings.metrics_port), _handler(self, health))
+        try:
+            server = ThreadingHTTPServer((settings.listen, settings.metrics_port), _handler(self, health))
+        except OSError as error:
+            where, why = f"{settings.listen}:{settings.metrics_port}", error.strerror
+            advice = "set MILLSTREAM_METRICS_PORT to another, or 0"
+            raise UserError(f"metrics can't be served on {where}: {why}; {advice}") from error
         server.daemon_threads = True
         host = LOOPBACK if settings.listen == LOOPBACK else socket.gethostname()
         address = f"http://{host}:{server.server_address[1]}"
@@ -123,6 +129,11 @@ class Metrics:
             server.shutdown()
             server.server_close()
             thread.join()
+
+    def forget(self, name: str, **labels: object) -> None:
+        """Have a labelled metric's value no longer: what it was of is not this process's any more."""
+        if self._children.pop((name, tuple(map(str, labels.values()))), None) is not None:
+            self._collectors[name].remove(*labels.values())
 
     def _child(self, name: str, labels: Mapping[str, object]) -> Any:
         # A cache of our own: the collector's `labels()` checks its arguments anew each time.

@@ -131,7 +131,7 @@ def _load(path: Path, columns: Mapping[str, str], ragged: _Ragged) -> pd.DataFra
             strings_can_be_null=True,
         )
         table = pa_csv.read_csv(path, parse_options=_csv(path, ragged), convert_options=texts)
-    frame = table.to_pandas()
+    frame = table.to_pandas(integer_object_nulls=True)  # as floats, large ids would become one another
     return pd.DataFrame({key: frame[name] for key, name in found.items()})
 
 

@@ -25,6 +25,8 @@ from producers.play import NOT_YET, Put
 
 MOST_HELD = 20_000
 """Records that wait for throttled shards at most; then the play waits with them."""
+FOLLOWED_WITHIN_S = 25.0
+"""Enough for MOST_HELD records of one shard."""
 
 
 @dataclass
@@ -117,8 +119,19 @@ class Player:
     @property
     def done(self) -> bool:
         """Whether all is put: nothing is left to be played, and nothing held back."""
-        lanes = (self.lane, *(follower.lane for follower in self._followers))
-        return self.exhausted and not any(lane.behind for lane in lanes)
+        return self.exhausted and not any(lane.behind for lane in self._lanes)
+
+    @property
+    def _lanes(self) -> tuple[Lane, ...]:
+        return self.lane, *(follower.lane for follower in self._followers)
+
+    def put_what_followed(self) -> None:
+        """Put what the followers' throttled shards still hold back: it belongs to what was played."""
+        deadline = time.monotonic() + FOLLOWED_WITHIN_S
+        while any(follower.lane.behind for follower in self._followers) and time.monotonic() < deadline:
+            time.sleep(TICK_S)
+            for follower in self._followers:
+                follower.lane.retry()
 
     def skip_to_first(self, stop: threading.Event) -> None:
         """Find the first record that its shard lacks: the clock starts when it is there, or `stop` is set."""
@@ -136,7 +149,7 @@ class Player:
         """Put up to `due` records, and what the followers have for this time; how many were offered."""
         self.lane.retry()
         offered = 0
-        while offered < due and self.lane.behind < MOST_HELD:
+        while offered < due and all(lane.behind < MOST_HELD for lane in self._lanes):
             put = next(self._source, None)
             if put is None:
                 self.exhausted = True
@@ -164,7 +177,9 @@ def run_player(
         pace.give_back(due - player.step(due))
         report(now)
         time.sleep(max(0.0, TICK_S - (time.monotonic() - now)))
-    return time.monotonic() - began
+    took = time.monotonic() - began
+    player.put_what_followed()
+    return took
 
 
 def only_producer(settings: Settings, name: str) -> FileLock:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from infra.metrics import Metrics
 from infra.settings import Settings
 from infra.streams.consumer import StreamConsumer
+from infra.streams.records import Shard
 
 LAG_EVERY_S = 1.0
 STUCK_AFTER_S = 15.0
@@ -25,6 +26,7 @@ class Watch:
         self._waiting = waiting
         self._serving = contextlib.ExitStack()
         self._is_serving = False
+        self._shown: set[Shard] = set()
         self._last = self._measured = time.monotonic()
 
     def beat(self) -> None:
@@ -34,8 +36,11 @@ class Watch:
             return
         self._measured = self._last
         lags = self._consumer.lag()
+        for shard in self._shown - lags.keys():
+            self._metrics.forget("consumer_lag", stream=shard.stream, shard=shard.number)
         for shard, lag in lags.items():
             self._metrics.set("consumer_lag", lag, stream=shard.stream, shard=shard.number)
+        self._shown = set(lags)
         if not self._is_serving and self._consumer.assignment():
             self._is_serving = True
             self._serving.enter_context(self._metrics.serve(self._settings, self.health))

@@ -21,6 +21,7 @@ def render(template: str, **values: Any) -> str:
 def _environment() -> jinja2.Environment:
     filters = (
         formats.cents, formats.count, formats.counted, formats.dollars, formats.duration, formats.percent,
+        formats.threshold,
         words.amount, words.clock, words.millis, words.percent_of, words.rate, words.size, words.stamp,
     )  # fmt: skip
     return environment_of("infra.console", filters)

@@ -17,6 +17,8 @@ LABEL_DELAY = timedelta(days=7)
 SCORERS = "fraud-scorer"
 DELIVERIES = tuple(f"delivery-{name}" for name in ("transactions", "labels", "decisions"))
 SINKS = tuple(f"alerts-{name}" for name in ("log", "file", "webhook"))
+TERMINAL_VERSION = 1
+"""Count it up when spark_jobs/terminal_features.py comes to mean something else: all tables are made anew."""
 GROUPS = (SCORERS, *DELIVERIES, *SINKS)
 """The consumer groups that a data set has; see DataSet.group."""
 
@@ -62,7 +64,7 @@ class DataSet:
     @property
     def terminal_risk(self) -> str:
         """The terminals' tables, one object for each as-of time: see `terminal_table`."""
-        return f"s3://{self.bucket}/terminal-risk/{self._folder}/"
+        return f"s3://{self.bucket}/terminal-risk/{self._folder}/v{TERMINAL_VERSION}/"
 
     def terminal_table(self, as_of: datetime) -> str:
         """The table of an as-of time (UTC)."""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
-from infra.contracts.datasets import LABEL_DELAY
+from infra.contracts.datasets import LABEL_DELAY, TERMINAL_VERSION
 
 CARD_DAYS = (1, 7, 30)
 TERMINAL_DAYS = (1, 7, 30)
@@ -193,9 +193,6 @@ LIGHT_FRAUD_CENTS = 22_000
 """A plain fraud has no higher amount,"""
 LIGHT_FRAUD_R_MEAN = 2.5
 """and an r_mean below this: nothing but the terminal tells it."""
-
-TERMINAL_VERSION = 1
-"""Count it up when spark_jobs/terminal_features.py comes to mean something else."""
 
 
 def _feature_list() -> str:

@@ -27,6 +27,7 @@ from infra.local import kafka, s3
 from infra.local.places import Places
 from infra.local.running import RunningService, StartFailedError
 from infra.local.service import Service, ServiceState
+from infra.memory import HOME
 from infra.process import run
 from infra.settings import Settings
 from infra.supervisor import Supervisor, end_marked
@@ -110,7 +111,7 @@ class Daemon:
         self._brokers = 0
         self._states: list[ServiceState] = []
         everything = settings.environment()
-        environment = {key: everything[key] for key in PASSED_ON if key in everything}
+        environment = {key: everything[key] for key in (*PASSED_ON, HOME) if key in everything}
         self._services = {
             s3.NAME: RunningService(supervisor, self._define_s3, environment),
             kafka.NAME: RunningService(supervisor, self._define_kafka, environment),

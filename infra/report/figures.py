@@ -132,6 +132,8 @@ class BatchFigures(TypedDict):
     mode: Literal["full", "month"]
     month: str | None
     months: dict[str, int]
+    """Rows of each month in the table; `months_read` are those that this run read."""
+    months_read: list[str]
     seconds: SecondsFigures
     cost: CostFigures
     peak_memory_mb: float | None

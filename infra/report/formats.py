@@ -12,6 +12,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def threshold(score: float) -> str:
+    """A score from which something is done: 0.587; never, where it is above any score."""
+    return "never" if score > 1 else f"{score:.3f}"
+
+
 def cents(amount: int) -> str:
     """Integer cents as dollars; from a thousand dollars on without cents."""
     sign = "-" if amount < 0 else ""

@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from infra.contracts.events import Alert
-from infra.report.formats import count, counted, duration
+from infra.report.formats import DASH, count, counted, duration
 from infra.report.live_bars import ASCII, BLOCKS, bars
 from infra.report.stream_words import millis, plain_amount, printable
 from infra.streams.limits import RECORDS_PER_S
@@ -34,8 +34,9 @@ HINT = "Ctrl-C ends it cleanly"
 class LiveState:
     """What is known now. Rates are records a second, times since the play began; None: nothing yet.
 
-    `lag` is the records that the scorers are behind, by shard; `latest` the newest alerts, newest last;
-    `left_s` None when the end is not known (the drain); `archived` counts records that are in S3.
+    `lag` is the records that the scorers are behind, of each shard that one has; `latest` the newest
+    alerts, newest last; `left_s` None when the end is not known (the drain); `archived` counts records
+    that are in S3.
     """
 
     phase: str
@@ -131,7 +132,9 @@ class LiveView:
 
     def _lag(self, state: LiveState, width: int) -> Text:
         """A bar for each shard; a full one is a second's worth of a shard's limit, or the most."""
-        most = max(state.lag, default=0)
+        if not state.lag:
+            return _line("lag", "not known: no scorer runs")
+        most = max(state.lag)
         line = _line("lag", f"at most {count(most)} over {counted(len(state.lag), 'shard')}")
         return line.append(
             bars(state.lag, max(RECORDS_PER_S, most), width - len(line), self._blocks()),
@@ -159,7 +162,7 @@ def plain_line(state: LiveState) -> str:
         f"p99 {millis(state.p99_ms)}",
         counted(state.alerts, "alert"),
         f"{count(state.throttled)} throttled",
-        f"lag {count(max(state.lag, default=0))}",
+        f"lag {count(max(state.lag)) if state.lag else DASH}",
         f"archive {duration(state.archive_lag_s)} behind",
     ]
     if state.left_s is not None:

@@ -99,12 +99,13 @@ def lag_plot(series: StreamSeries, shards: Sequence[int]) -> go.Figure:
     """Records behind, a row for each shard over time."""
     height = min(MOST_LAG_PX, LAG_ROW_PX * len(shards) + 90)
     plot = figure(height)
+    most = float(np.nan_to_num(series.lag).max(initial=0))
     plot.add_heatmap(
         x=_plain(series.t_s),
         y=[f"shard {number}" for number in shards],
         z=[_plain(row) for row in series.lag.T],
         zmin=0,
-        zmax=max(float(RECORDS_PER_S), float(series.lag.max(initial=0))),  # less than a second's is pale
+        zmax=max(float(RECORDS_PER_S), most),  # less than a second's is pale
         ygap=1,
         colorscale=[[0, light("heat-mid")], [1, light("heat-high")]],
         colorbar={
@@ -136,7 +137,8 @@ def alerts_by_wall_time(alerts: Sequence[AlertSeen], model: ModelFigures | None)
             customdata=[_alert_words(seen) for seen in same],
             hovertemplate="%{customdata}<extra></extra>",
         )
-    for threshold in (model["thresholds"]["review"], model["thresholds"]["block"]) if model else ():
+    thresholds = (model["thresholds"]["review"], model["thresholds"]["block"]) if model else ()
+    for threshold in (score for score in thresholds if score <= 1):
         plot.add_hline(threshold, line={"color": light("muted"), "width": 1, "dash": "dot"})
     plot.update_yaxes(range=[0, 1.03], tickformat=".1f", title={"text": "score", "standoff": 6})
     return _over_seconds(plot)

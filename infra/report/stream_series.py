@@ -42,7 +42,8 @@ class StreamSeries:
 
     `put`, `decided` and `archived` are records in that second [n]; `p50_ms` and `p99_ms` the latencies of
     the decisions that were read in it, NaN where there were none [n]; `lag` the records that the scorers
-    were behind, a column for each of figures["shards"] [n, shards]. All may be empty.
+    were behind, a column for each of figures["shards"], NaN where no scorer had it [n, shards]. All may
+    be empty.
     """
 
     t_s: Floats
@@ -111,5 +112,5 @@ def thinned(series: StreamSeries, points: int) -> StreamSeries:
         archived=np.add.reduceat(series.archived, starts) / sizes,
         p50_ms=np.divide(p50, known, out=np.full(len(starts), np.nan), where=known > 0),
         p99_ms=np.fmax.reduceat(series.p99_ms, starts),
-        lag=np.maximum.reduceat(series.lag, starts, axis=0),
+        lag=np.fmax.reduceat(series.lag, starts, axis=0),
     )

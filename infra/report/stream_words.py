@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from infra.report.formats import DASH, count, counted, duration, percent, utc
+from infra.report.formats import DASH, count, counted, duration, percent, threshold, utc
 from infra.report.stream_figures import ModelFigures, StreamFigures
 from infra.streams.limits import RECORDS_PER_S
 
@@ -91,9 +91,9 @@ def model_line(model: ModelFigures | None) -> str:
     """Version, since when, and the thresholds."""
     if model is None:
         return "no model was in force"
-    review, block = model["thresholds"]["review"], model["thresholds"]["block"]
+    review, block = (threshold(model["thresholds"][action]) for action in ("review", "block"))
     since = f"{utc(model['in_force_from']):%Y-%m-%d}"
-    return f"{model['version']}, in force from {since}: review from {review:.3f}, block from {block:.3f}"
+    return f"{model['version']}, in force from {since}: review from {review}, block from {block}"
 
 
 def millis(value: float | None) -> str:

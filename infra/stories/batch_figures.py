@@ -68,7 +68,7 @@ def batch_figures(
 def _taken(rollup: dict[str, Any]) -> dict[str, Any]:
     names = (
         "rows_read", "rows_used", "rows_rejected", "rejected_reasons", "rows_rounded",
-        "groups", "units", "revenue_cents", "mode", "month", "months",
+        "groups", "units", "revenue_cents", "mode", "month", "months", "months_read",
     )  # fmt: skip
     return {name: rollup[name] for name in names}
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from infra.contracts import resources
 from infra.contracts.datasets import DataSet, Manifest
 from infra.contracts.errors import FailedError
-from infra.contracts.features import TERMINAL_STEP_S, as_of
+from infra.contracts.features import FEATURE_LIST, TERMINAL_STEP_S, as_of
 from infra.objects import ObjectStore
 from infra.settings import ROOT, Settings
 from infra.stories.cluster_run import failure, run_cluster
@@ -86,10 +86,11 @@ def missing_tables(store: ObjectStore, data_set: DataSet, manifest: Manifest) ->
 
 
 def newest_model(store: ObjectStore, data_set: DataSet) -> dict[str, Any] | None:
-    """The model.json of the model that comes into force last, or None."""
+    """The model.json of the model of these features that comes into force last, or None."""
     urls = [item.url for item in store.list(data_set.models) if item.url.endswith("/model.json")]
     models: list[dict[str, Any]] = [json.loads(store.get(url)) for url in urls]
-    return max(models, key=lambda model: (model["in_force_from"], model["version"]), default=None)
+    usable = [model for model in models if model["feature_list"] == FEATURE_LIST]
+    return max(usable, key=lambda model: (model["in_force_from"], model["version"]), default=None)
 
 
 def model_request(

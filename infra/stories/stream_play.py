@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -92,6 +93,7 @@ class Play:
         self._alerts_file = settings.home / "alerts" / f"{data_set.stream('alerts')}.jsonl"
         self._reading = ExitStack()
         self._early = False
+        self._next_sample = math.inf
         self._standing = has_standing_consumers(settings, data_set)
         self._servers = OwnServers(own, self._say)
         self._standing_cpu = self._cpu_of_standing()
@@ -135,13 +137,13 @@ class Play:
         self._reading.enter_context(self.readers.reading())
         self.samples = Samples(self._settings.home, self._data_set, self.readers)
         self.samples.begin()
+        self._next_sample = 0.0
         self._summary.unlink(missing_ok=True)
         self._processes.start(PRODUCER, "producers.transactions", self._producer_arguments, may_end=True)
         try:
             with LiveView(self._console) as view:
                 while self._processes.is_running(PRODUCER):
                     self._watch()
-                    self.samples.take()
                     if not self._ends():
                         view.update(self._state())
                     time.sleep(TICK_S)
@@ -156,6 +158,7 @@ class Play:
             self._reach_ends(update)
             self.readers.reach_ends(self._watch)
             self.samples.take()
+            self._next_sample = math.inf
             update(1.0, "all decided and archived")
         self._reading.close()
         now = self._cpu_of_standing()
@@ -203,7 +206,7 @@ class Play:
             p50_ms=p50,
             p99_ms=p99,
             throttled=int(last.throttled),
-            lag=[int(last.lag.get(shard.number, 0)) for shard in sorted(self._begin[TRANSACTIONS])],
+            lag=[int(last.lag[number]) for number in sorted(last.lag)],
             archive_lag_s=last.archive_lag_s,
             alerts=len(alerts),
             latest=[seen.alert for seen in alerts[-SHOWN_ALERTS:]],
@@ -234,9 +237,12 @@ class Play:
         return {shard: (begin, now[shard]) for shard, begin in self._begin[name].items()}
 
     def _watch(self) -> None:
-        """Start again what died: servers first, without which no process can go on."""
+        """Start again what died: servers first, without which no process can go on. Sample what goes on."""
         self._servers.watch()
         self._processes.watch()
+        if time.monotonic() >= self._next_sample:
+            self._next_sample = time.monotonic() + TICK_S
+            self.samples.take()
 
     def _cpu_of_standing(self) -> dict[str, float]:
         """CPU seconds of the consumers that stood before the play, by process."""

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -47,7 +47,8 @@ class Processes:
 
     def __init__(self, supervisor: Supervisor, settings: Settings, say: Callable[[str], None]) -> None:
         """`say` gets one line for each process that is started again."""
-        self._supervisor, self._settings, self._say = supervisor, settings, say
+        self._supervisor, self._say = supervisor, say
+        self._settings = replace(settings, metrics_port=0)  # one port is not for all of them
         self.roles: dict[str, Role] = {}
 
     def start(

@@ -20,11 +20,15 @@ from infra.report.stream_series import (
 from infra.stories.stream_readers import Readers
 
 RATE_OVER_S = 3.0
+SCORER = "scorer-"
 LATEST = 10_000
 
 
 class Sample(NamedTuple):
-    """Totals and levels at a moment, `t_s` seconds after the readers began."""
+    """Totals and levels at a moment, `t_s` seconds after the readers began.
+
+    `lag` is the scorers', of the shards that they have: none of a scorer that does not run.
+    """
 
     t_s: float
     put: float
@@ -66,6 +70,7 @@ class Samples:
             lag={
                 int(labels["shard"]): value
                 for labels, value in found.labelled("consumer_lag", stream=self._stream)
+                if labels["process"].startswith(SCORER)
             },
         )
         self.samples.append(sample)
@@ -142,5 +147,7 @@ class Samples:
     def _lags(self, moments: Floats, shards: list[int]) -> Floats:
         at = np.array([sample.t_s for sample in self.samples])
         nearest = np.clip(np.searchsorted(at, moments), 0, max(0, len(at) - 1))
-        rows = [[self.samples[number].lag.get(shard, 0.0) for shard in shards] for number in nearest.tolist()]
+        rows = [
+            [self.samples[number].lag.get(shard, np.nan) for shard in shards] for number in nearest.tolist()
+        ]
         return np.array(rows, dtype=np.float64).reshape(len(moments), len(shards))

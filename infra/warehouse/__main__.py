@@ -21,8 +21,9 @@ def as_table(result: pa.Table) -> Table:
     table = Table()
     for field in result.schema:
         table.add_column(Text(field.name), justify="right" if _is_number(field.type) else "left")
-    for row in result.slice(0, ROWS_SHOWN).to_pylist():
-        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
+    columns = [column.to_pylist() for column in result.slice(0, ROWS_SHOWN).columns]
+    for row in zip(*columns, strict=True):
+        table.add_row(*(Text("" if value is None else str(value)) for value in row))
     return table
 
 

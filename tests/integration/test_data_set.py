@@ -16,8 +16,10 @@ import pytest
 from infra.contracts.datasets import LABEL_DELAY, DataSet, read_manifest
 from infra.contracts.errors import UserError
 from infra.contracts.events import Label, Transaction, arrow_schema
+from infra.contracts.features import FEATURE_LIST
 from infra.objects import ObjectStore
 from infra.settings import Settings
+from infra.stories.fraud_model import newest_model
 from producers import dataset, own_transactions
 from producers.simulator import World, simulate
 from tests.data_set_cases import SMALL, prepared, run_module
@@ -81,6 +83,20 @@ def test_a_data_sets_name_is_what_defines_it() -> None:
     }
     assert len(ids) == 3
     assert all(len(name) == 8 for name in ids)
+
+
+def test_a_model_of_other_features_is_none(s3_settings: Settings) -> None:
+    """After a change of the features the scorer passes the old model over, so a new one is to be trained."""
+    store, data_set = ObjectStore(s3_settings), DataSet(s3_settings.bucket, "fea70000")
+    for version, features, since in (
+        ("old", "00000000", "2020-01-01"),
+        ("older", FEATURE_LIST, "2019-01-01"),
+    ):
+        card = {"version": version, "feature_list": features, "in_force_from": since}
+        store.put(f"{data_set.models}{version}/model.json", json.dumps(card).encode())
+    newest = newest_model(store, data_set)
+    assert newest is not None
+    assert newest["version"] == "older"
 
 
 def write_csv(path: Path, rows: list[tuple[object, ...]], header: tuple[str, ...]) -> Path:

@@ -26,6 +26,7 @@ from infra.local.places import Places
 from infra.local.ports import HOST, free_ports
 from infra.local.s3 import GRPC_OFFSET
 from infra.local.servers import down, lifeline, servers, status, up
+from infra.memory import in_use
 from infra.objects import ObjectStore
 from infra.settings import ROOT, Settings
 from infra.streams.brokers import ready_brokers
@@ -285,6 +286,14 @@ def test_keys_are_readable_by_their_owner_only(home_settings: Settings) -> None:
         assert len(seen) > 10
         assert not any(key in text for key in keys for text in seen)
         assert not any("of-the-user" in text for text in running(home_settings)[0].environ().values())
+
+
+def test_memory_in_use_counts_the_servers(home_settings: Settings) -> None:
+    """They are processes of the home as all others are."""
+    before = in_use(home_settings.home)
+    with servers(home_settings):
+        (server,) = running(home_settings)
+        assert in_use(home_settings.home) - before > server.memory_full_info().uss
 
 
 def test_servers_listen_on_loopback_only(home_settings: Settings) -> None:

@@ -7,12 +7,13 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from infra.contracts.datasets import DataSet, read_manifest
+from infra.contracts.datasets import LABEL_DELAY, DataSet, read_manifest
 from infra.contracts.events import Label, Sale, Transaction, decoder, encode
 from infra.objects import ObjectStore
 from infra.provision import provision
@@ -121,6 +122,30 @@ def test_somebody_elses_records_stop_no_play(live: Settings, data_set: DataSet) 
         manifest = read_manifest(ObjectStore(live).get, data_set)
         assert manifest is not None
         assert live_played(admin, data_set, manifest) == len(own)
+
+
+def test_labels_that_a_shard_held_back_are_put_at_the_end(live: Settings, tmp_path: Path) -> None:
+    """All are frauds, so more labels are due than their shard takes: in the end all of them are there."""
+    path = tmp_path / "frauds.csv"
+    rows = [f"{86_400 + 600 * number},{number % 40},{number % 9},5.00,1" for number in range(4_000)]
+    path.write_text("\n".join(["event_time,card_id,terminal_id,amount,fraud", *rows]))
+    result = tmp_path / "result.json"
+    made = run_module(
+        live, "producers.dataset", "--input", str(path), "--history", "0.3", "--result", str(result)
+    )
+    assert made.returncode == 0, made.stderr
+    data_set = DataSet(live.bucket, json.loads(result.read_text())["id"])
+    provision(live, data_set, 8)
+    done = run_module(live, "producers.transactions", "--data-set", data_set.id, "--rate", "5000")
+    assert done.returncode == 0, done.stderr
+    events = transactions(read_all(live, data_set.stream("transactions")))
+    assert len(events) == 2_800
+    newest = max(event.event_time for event in events)
+    labels = [decoder(Label).decode(r.value or b"") for r in read_all(live, data_set.stream("labels"))]
+    begin = min(event.event_time for event in events)
+    first = datetime.fromtimestamp(86_400, UTC)
+    due = [first + timedelta(seconds=600 * number) + LABEL_DELAY for number in range(4_000)]
+    assert len(labels) == sum(begin <= moment <= newest for moment in due)
 
 
 @pytest.mark.slow

@@ -64,6 +64,15 @@ def test_a_load_replaces_the_table(warehouse: Warehouse) -> None:
         assert result.to_pylist() == [{"b": 4, "c": "x"}, {"b": None, "c": "y"}]
 
 
+def test_columns_of_one_name_are_all_shown(settings: Settings) -> None:
+    """Each value under its own heading, as a join may have several of a name."""
+    open_warehouse(settings).load("t", pa.table({"a": [1]}))
+    done = _query(settings, "SELECT x.a, y.a, 7 AS c FROM (SELECT 1 AS a) x, (SELECT 2 AS a) y")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["│", "1", "│", "2", "│", "7", "│"] in rows
+
+
 def test_a_failed_load_leaves_the_table(warehouse: Warehouse) -> None:
     """What can't be stored does not cost what was stored before."""
     warehouse.load("t", pa.table({"a": [1]}))

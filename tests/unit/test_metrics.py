@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import urllib3
 
+from infra.contracts.errors import UserError
 from infra.metrics import METRICS, Metrics, Totals, noted, read_all
 from tests.conftest import settings_of
 
@@ -90,3 +92,30 @@ def test_values_of_a_process_are_added_up() -> None:
     for value, total in ((1, 3), (2, 5)):
         shards = [({"process": "a", "shard": "0"}, value), ({"process": "a", "shard": "1"}, value + 1)]
         assert totals.total("put", shards) == total
+
+
+def test_a_value_can_be_forgotten() -> None:
+    """A gauge of a shard that went to another process is not shown any more, and may come back."""
+    metrics = Metrics("scorer-0")
+    metrics.set("consumer_lag", 5, stream="transactions", shard=1)
+    metrics.set("consumer_lag", 6, stream="transactions", shard=2)
+    metrics.forget("consumer_lag", stream="transactions", shard=1)
+    metrics.forget("consumer_lag", stream="transactions", shard=7)
+    text = metrics.render().decode()
+    assert 'shard="2"' in text
+    assert 'shard="1"' not in text
+    metrics.set("consumer_lag", 8, stream="transactions", shard=1)
+    assert 'millstream_consumer_lag{shard="1",stream="transactions"} 8.0' in metrics.render().decode()
+
+
+def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    """With what to do about it."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        settings = replace(settings_of(tmp_path), metrics_port=other.getsockname()[1])
+        with (
+            pytest.raises(UserError, match=r"metrics can't be served on .*MILLSTREAM_METRICS_PORT"),
+            Metrics("scorer-0").serve(settings, lambda: None),
+        ):
+            pytest.fail("it was served")

@@ -86,6 +86,14 @@ def test_ids(tmp_path: Path, value: object, name: str) -> None:
     assert set(own(tmp_path, card_id=[value]).table["card_id"].to_pylist()) == {name}
 
 
+def test_large_ids_stay_apart_when_one_lacks(tmp_path: Path) -> None:
+    """Whole numbers near 2^62 are no doubles, also where a null is among them."""
+    ids = [None, *(2**62 + number % 20 for number in range(1, ROWS))]
+    found = own(tmp_path, card_id=ids)
+    assert set(found.table["card_id"].to_pylist()) == {str(2**62 + number) for number in range(20)}
+    assert found.notes == ("own.parquet: 1 rows left out, no usable card_id: none given",)
+
+
 def test_a_gap_in_one_shard(tmp_path: Path) -> None:
     """A shard refuses what is a month past its own newest, however much the others get meanwhile."""
     times = [BEGIN + timedelta(hours=12 * number) for number in range(ROWS)]

@@ -108,7 +108,8 @@ def figures(run: str = "run-1", groups: int = 8, nodes: int = 2) -> BatchFigures
         "revenue_cents": 123_456_789,
         "mode": "full",
         "month": None,
-        "months": {"2026-10": 2_000_000},
+        "months": {"2026-09": 1_000_000, "2026-10": 999_000},
+        "months_read": ["2026-09", "2026-10"],
         "seconds": {"setup": 0.5, "data": 7.0, "cluster_start": 6.0, "steps": 20.0, "total": 50.0},
         "cost": {
             "currency": "USD",
@@ -256,7 +257,9 @@ def test_job_that_ended_before_a_result_has_a_report(tmp_path: Path) -> None:
     """No rows, no steps, no nodes, no warehouse: still a page that says what happened."""
     failed = figures(groups=0)
     failed.update({"state": "TERMINATED_WITH_ERRORS", "steps": [], "instances": [], "states": []})
-    failed.update({"warehouse": None, "rejected": None, "peak_memory_mb": None, "months": {}})
+    failed.update(
+        {"warehouse": None, "rejected": None, "peak_memory_mb": None, "months": {}, "months_read": []}
+    )
     failed["state_change_reason"] = {"code": "BOOTSTRAP_FAILURE", "message": "bootstrap action 1 failed"}
     text = write_batch_report(tmp_path, failed, rollup([], [])).read_text()
     words = " ".join(Page(text).words)
