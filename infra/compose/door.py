@@ -88,15 +88,19 @@ def run_there(stack: Stack, target: str, arguments: list[str], *, transient: boo
         return 0
     click.echo(f"stack: {stack.project} (Compose); STACK=embedded would run this without it")
     arguments = with_input(stack, target, arguments)
-    home = Settings.load().home
+    own = Settings.load()
+    home = own.home
+    settings = [f"MILLSTREAM_SHOWN_HOME={home}", f"MILLSTREAM_MEMORY_MB={own.memory_mb}"]
+    words = ["-m", *MODULES[target], *arguments]
+    if transient and (refused := wait(stack.job([*words, "--check-only"], settings, terminal=False))):
+        return refused
     with contextlib.ExitStack() as around:
-        settings = [f"MILLSTREAM_SHOWN_HOME={home}"]
         if target in WITHOUT_PRODUCER and plays_default(arguments):
             around.enter_context(stopped(stack, PRODUCER))
         if transient:
             hosts = around.enter_context(transient_nodes(stack, arguments))
             settings.append(f"MILLSTREAM_NODES={','.join(hosts)}")
-        command = stack.job(["-m", *MODULES[target], *arguments], settings, terminal=sys.stdin.isatty())
+        command = stack.job(words, settings, terminal=sys.stdin.isatty())
         code = wait(command)
         if target in WITH_REPORT and code in (0, 1):
             try:

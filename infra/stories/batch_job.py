@@ -82,7 +82,8 @@ variable = functools.partial(click.option, cls=Variable)
 @variable("--columns", help="What the columns are: 'sold_at=Order Date,amount=Sales,...'.")
 @variable("--date-format", help="How dates are written, as a Spark pattern, epoch_s or epoch_ms.")
 @click.option("--started", type=float, help="When the command began (seconds since 1970).", hidden=True)
-def main(input_: str | None, started: float | None, **options: Any) -> int:
+@click.option("--check-only", is_flag=True, help="Only see whether it could be done.", hidden=True)
+def main(input_: str | None, started: float | None, check_only: bool, **options: Any) -> int:
     """Generate or take sales, aggregate them on a transient Spark cluster, load the warehouse, report."""
     chosen = Options(input=input_, **options)
     chosen.check()
@@ -91,7 +92,7 @@ def main(input_: str | None, started: float | None, **options: Any) -> int:
     settings = Settings.load()
     with only_one(settings, JOB, "batch job"), peak_memory(settings.home) as memory:
         story = Story(settings, chosen, console, memory, began)
-        return story.tell()
+        return story.check() if check_only else story.tell()
 
 
 class Story:
@@ -106,6 +107,11 @@ class Story:
         self.watch.seconds["setup"] = round(time.time() - began, 2)
         self.run = run_name(began)
         self.supervisor = Supervisor(f"{JOB}-{self.run}")
+
+    def check(self) -> int:
+        """See whether a cluster of its own would fit on this machine now. Raises UserError."""
+        Clusters(self.settings).check_request(self._request(self._source()))
+        return 0
 
     def tell(self) -> int:
         """The whole story; its exit code."""

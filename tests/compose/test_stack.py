@@ -100,6 +100,14 @@ def test_a_transient_cluster_rolls_up_sales_of_this_machine(stack: RunningStack,
     assert "node" not in left
 
 
+def test_a_transient_cluster_that_does_not_fit_starts_no_node(stack: RunningStack) -> None:
+    """It is refused by the number that would fit, before any container of a node is made."""
+    output = stack.make("batch-job", "CLUSTER=transient", "CORE=5000", check=False)
+    assert "error: 5002 nodes need" in output
+    assert "CORE + TASK nodes fit" in output
+    assert "node containers" not in output
+
+
 def test_a_stream_demo_plays_on(stack: RunningStack) -> None:
     """`make stream-demo` stops the standing producer, loses nothing, and starts the producer again."""
     output = stack.make("stream-demo", "RATE=300", "SECONDS=20")
