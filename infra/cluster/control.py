@@ -53,7 +53,7 @@ class ControlServer:
 
 
 def _has_left(connection: socket.socket) -> bool:
-    """Whether the caller has closed its side: one that waits sends nothing more, so only an end can be read."""
+    """Whether the caller has closed its side: one that waits sends nothing more."""
     # Looked at by select first: a socket with a time-out would wait in recv, whatever its flags.
     return bool(select.select([connection], [], [], 0)[0]) and not connection.recv(1, socket.MSG_PEEK)
 

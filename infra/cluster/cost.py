@@ -20,13 +20,17 @@ HOURS_A_MONTH = 730  # 365 days in 12 months, as AWS's own calculator counts
 
 @dataclass(frozen=True)
 class NodeUse:
-    """One node and how long it was up, from its creation to its end. The market is ON_DEMAND or SPOT."""
+    """One node and how long it was up, from its creation to its end. The market is ON_DEMAND or SPOT.
+
+    One that was lost and `replaced` by another is paid for, but is not a node more of the cluster.
+    """
 
     id: str
     group: str
     type: str
     market: str
     seconds: float
+    replaced: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class ClusterCost:
     """What a cluster cost, in USD.
 
     `on_demand_usd`: the same without spot; `always_on_month_usd`: all its nodes left on for a month,
-    on demand; `saving_usd`: that less `usd`, what one run a month saves.
+    on demand, without those that others replaced; `saving_usd`: that less `usd`, what one run a month saves.
     """
 
     nodes: tuple[NodeCost, ...]
@@ -67,10 +71,11 @@ class ClusterCost:
 
 def cluster_cost(uses: Iterable[NodeUse], table: PriceTable | None = None) -> ClusterCost:
     """The cost of nodes by their use. Raises KeyError for a type that is not in the table."""
-    prices = table or load()
+    prices, uses = table or load(), tuple(uses)
     nodes = tuple(_node_cost(use, prices.types[use.type]) for use in uses)
     usd = sum((node.usd for node in nodes), Decimal())
-    always_on = sum((_on_demand(prices.types[node.type]) * HOURS_A_MONTH for node in nodes), Decimal())
+    left_on = [prices.types[use.type] for use in uses if not use.replaced]
+    always_on = sum((_on_demand(kind) * HOURS_A_MONTH for kind in left_on), Decimal())
     return ClusterCost(
         nodes=nodes,
         usd=usd,
@@ -92,7 +97,17 @@ def billed_seconds(seconds: float) -> int:
 def _node_cost(use: NodeUse, kind: InstanceType) -> NodeCost:
     billed = billed_seconds(use.seconds)
     ec2, emr = _for(kind.ec2_usd(use.market), billed), _for(kind.emr_usd_per_hour, billed)
-    return NodeCost(**asdict(use), billed_seconds=billed, ec2_usd=ec2, emr_usd=emr, usd=ec2 + emr)
+    return NodeCost(
+        id=use.id,
+        group=use.group,
+        type=use.type,
+        market=use.market,
+        seconds=use.seconds,
+        billed_seconds=billed,
+        ec2_usd=ec2,
+        emr_usd=emr,
+        usd=ec2 + emr,
+    )
 
 
 def _on_demand(kind: InstanceType) -> Decimal:

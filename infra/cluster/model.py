@@ -71,6 +71,7 @@ class Instance:
     ended_at: float | None = None
     reason: str = ""
     host: str = "127.0.0.1"
+    replaces: str = ""  # the id of the lost node in whose place this one came
 
     @property
     def is_up(self) -> bool:
@@ -90,6 +91,7 @@ class Instance:
             ready_at=None,
             ended_at=None,
             reason="",
+            replaces=self.id,
         )
 
 
@@ -162,6 +164,11 @@ class Cluster:
 
     def instance(self, instance_id: str) -> Instance | None:
         return next((instance for instance in self.instances if instance.id == instance_id), None)
+
+    @property
+    def replaced(self) -> set[str]:
+        """Ids of lost nodes in whose place others came: the cluster was never larger by them."""
+        return {node.replaces for node in self.instances if node.replaces}
 
     def up(self, *roles: str) -> list[Instance]:
         """The nodes of these roles that are up."""

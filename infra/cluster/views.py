@@ -64,7 +64,7 @@ def _group(cluster: Cluster, group_id: str) -> dict[str, Any]:
         "InstanceGroupType": first.role,
         "InstanceType": first.instance_type,
         "Market": first.market,
-        "RequestedInstanceCount": len(members),
+        "RequestedInstanceCount": sum(instance.id not in cluster.replaced for instance in members),
         "RunningInstanceCount": sum(instance.state == "RUNNING" for instance in members),
         "Status": {"State": "TERMINATED" if not up else "RUNNING" if "RUNNING" in states else max(states)},
     }

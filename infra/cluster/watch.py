@@ -32,8 +32,13 @@ def is_settled(cluster: Cluster) -> bool:
 
 
 def wait_until_managed(clusters: Clusters, cluster_id: str) -> None:
-    """Wait for the manager's first entry: from then on it keeps the servers alive by itself."""
-    while clusters.read(cluster_id).manager_pid == 0:
+    """Wait for the manager's first entry: from then on it keeps the servers alive by itself.
+
+    Raises FailedError when it ended before that.
+    """
+    while (cluster := clusters.read(cluster_id)).manager_pid == 0:
+        if cluster.is_over:
+            raise FailedError(f"{cluster_id} is {cluster.state}: {cluster.message}")
         time.sleep(POLL_S)
 
 

@@ -50,6 +50,7 @@ def cost_until(cluster: Cluster, now: float) -> ClusterCost | None:
             node.instance_type,
             node.market,
             max(0.0, (node.ended_at or now) - node.created_at),
+            node.id in cluster.replaced,
         )
         for node in cluster.instances
     ]

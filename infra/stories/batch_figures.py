@@ -114,7 +114,14 @@ def _cluster_figures(cluster: Cluster) -> dict[str, Any]:
 def node_uses(cluster: Cluster) -> list[NodeUse]:
     """How long each node of an ended cluster was up, as it is billed."""
     return [
-        NodeUse(node.id, node.role, node.instance_type, node.market, node.ended_at - node.created_at)
+        NodeUse(
+            node.id,
+            node.role,
+            node.instance_type,
+            node.market,
+            node.ended_at - node.created_at,
+            node.id in cluster.replaced,
+        )
         for node in cluster.instances
         if node.ended_at is not None
     ]

@@ -1,4 +1,4 @@
-"""Commands to a manager that is busy: what its caller is told, and that what he gave up is not carried out."""
+"""Commands to a manager that is busy or gone: what the caller is told, and what is carried out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from infra.cluster import Clusters, control, watch
+from infra.cluster import Clusters, control, views, watch
 from infra.cluster.control import ControlServer, call
 from infra.cluster.journal import Journal
 from infra.contracts.errors import FailedError
@@ -106,3 +106,27 @@ def test_an_interrupt_asks_a_busy_manager_again(
             manager.control.serve(0.05)
         ended.result()
     assert set(manager.done) == {"TerminateJobFlows"}
+
+
+@pytest.mark.timeout(30)
+def test_a_manager_that_dies_before_its_first_entry_is_not_waited_for(
+    clusters: Clusters, journal: Journal
+) -> None:
+    """The lock is free and nothing is recorded: the cluster is over, and that is said."""
+    with pytest.raises(FailedError, match="TERMINATED_WITH_ERRORS: the cluster's manager ended unexpectedly"):
+        watch.wait_until_managed(clusters, journal.folder.name)
+    assert journal.read().is_over
+
+
+def test_a_replaced_node_is_not_one_more_requested(clusters: Clusters, journal: Journal) -> None:
+    """A lost node and the one in its place count once, as EMR counts a group."""
+    cluster = journal.read()
+    lost = next(node for node in cluster.instances if node.role == "CORE")
+    lost.end(1.0, "lost")
+    cluster.instances.append(lost.replacement(2.0))
+    assert cluster.replaced == {lost.id}
+    groups = views.description(cluster)["InstanceGroups"]
+    assert {group["InstanceGroupType"]: group["RequestedInstanceCount"] for group in groups} == {
+        "MASTER": 1,
+        "CORE": 1,
+    }
