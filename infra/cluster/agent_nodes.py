@@ -127,6 +127,26 @@ class AgentNodes:
             known.link.give(Order(known.life, str(self._journal.conf), list(known.tasks.values())))
 
 
+def end_ordered(cluster: Cluster, settings: Settings, journal: Journal) -> None:
+    """End what agents still run for a cluster whose manager is dead: nobody else takes its orders back.
+
+    Only for the holder of the journal's lock. Orders of other clusters are left as they are.
+    """
+    hosts = {node.host for node in cluster.instances}
+    left = [known for host in sorted(hosts) if (known := _ordered(Link(settings.home, host), journal))]
+    for known in left:
+        known.link.give(Order(known.life, str(journal.conf)))
+    _wait_until_stopped(left)
+
+
+def _ordered(link: Link, journal: Journal) -> _Node | None:
+    """An agent that lives and has an order of this cluster, known by the configuration that is its own."""
+    state, order = link.state(), link.order()
+    if state is None or order is None or (order.life, order.conf) != (state.life, str(journal.conf)):
+        return None
+    return _Node(link, state.life)
+
+
 def _wait_until_stopped(nodes: Sequence[_Node]) -> None:
     """Wait for agents to have ended what is not ordered any more; one that is gone has."""
     deadline = time.monotonic() + STOPPED_WITHIN_S

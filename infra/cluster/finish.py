@@ -7,6 +7,7 @@ import time
 
 from infra import objects
 from infra.cluster import logs
+from infra.cluster.agent_nodes import end_ordered
 from infra.cluster.journal import Journal
 from infra.cluster.model import Cluster
 from infra.local.servers import servers
@@ -37,6 +38,7 @@ def read_or_finish(journal: Journal, settings: Settings) -> Cluster:
 
 def _finish(cluster: Cluster, journal: Journal, settings: Settings) -> None:
     end_marked(cluster.id)
+    end_ordered(cluster, settings, journal)
     now = time.time()
     if cluster.state != "TERMINATING":
         cluster.move("TERMINATING", now, "INTERNAL_ERROR", WHY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from infra.cluster import Clusters
-from infra.cluster.agent import Link
+from infra.cluster.agent import Link, Order, State, Task
+from infra.cluster.agent_nodes import end_ordered
 from infra.cluster.model import Instance
 from infra.settings import ROOT, Settings
 from tests import cluster_cases as cases
@@ -82,6 +84,42 @@ def test_a_step_runs_on_agents_and_a_lost_node_is_replaced(
     clusters.terminate_job_flows(JobFlowIds=[cluster_id])
     assert cases.wait_for_state(clusters, cluster_id, "TERMINATED").code == "USER_REQUEST"
     assert all(_runs_nothing(settings, host) for host in HOSTS)
+
+
+def test_the_next_look_ends_what_agents_run_for_a_dead_manager(
+    settings: Settings, agents: dict[str, subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """kill -9 of the manager in a step: once the end is recorded no driver works on, and the agents serve."""
+    clusters, script = Clusters(settings), cases.scripts(tmp_path) / "slow_add.py"
+    cluster_id = clusters.run_job_flow(**cases.request(cases.step(script), core=2))["JobFlowId"]
+    cluster = clusters.read(cluster_id)
+    output = clusters.journal(cluster_id).step_folder(cluster.steps[0].id) / "stdout"
+    cases.wait_for(lambda: output.exists() and b"started" in output.read_bytes(), "the step works")
+    os.kill(clusters.read(cluster_id).manager_pid, signal.SIGKILL)
+    cluster = cases.wait_for_state(clusters, cluster_id, "TERMINATED_WITH_ERRORS")
+    assert [step.state for step in cluster.steps] == ["INTERRUPTED"]
+    assert all(_runs_nothing(settings, host) for host in HOSTS)
+    assert b"sum" not in output.read_bytes()
+    body = cases.request(cases.step(script.parent / "add.py"), core=2)
+    another = clusters.run_job_flow(**body)["JobFlowId"]
+    ended = cases.wait_for_state(clusters, another, "TERMINATED", "TERMINATED_WITH_ERRORS")
+    assert [step.state for step in ended.steps] == ["COMPLETED"]
+
+
+def test_an_order_of_another_cluster_is_left(settings: Settings, tmp_path: Path) -> None:
+    """Who finishes a dead manager's work takes back that manager's orders alone."""
+    clusters = Clusters(settings)
+    dead, other = (clusters.create(**cases.request(core=2)) for _ in range(2))
+    links = [Link(settings.home, host) for host in HOSTS]
+    held = [link.hold() for link in links]
+    for link, journal in zip(links, (dead, other, other), strict=True):
+        link.tell(State("life"))
+        link.give(Order("life", str(journal.conf), [Task("a", ["true"], str(tmp_path / "a"))]))
+    end_ordered(dead.read(), settings, dead)
+    orders = [link.order() for link in links]
+    assert [len(order.tasks) for order in orders if order] == [0, 1, 1]
+    for descriptor in held:
+        os.close(descriptor)
 
 
 def test_a_second_agent_of_a_host_is_refused(
