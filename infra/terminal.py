@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-FILE_WIDTH = 160  # columns of a file or pipe, which have no width of their own
+FILE_WIDTH = 240  # columns of a file or pipe, which have no width of their own: no path is broken
 
 
 def terminal() -> Console:

@@ -35,8 +35,6 @@ class Held(NamedTuple):
 def delivered(intents: Intents, ranges: Ranges) -> Iterator[Held]:
     """The objects, of good records and of bad ones, that hold records of the ranges."""
     for shard, (begin, end) in sorted(ranges.items()):
-        if begin == end:
-            continue
         for intent in intents.overlapping(shard.number, begin, end):
             for part in intent.parts:
                 offsets = offsets_of(part.offsets)

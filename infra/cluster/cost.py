@@ -7,12 +7,13 @@ minute at least, per instance; on spot only EC2's part is cheaper.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
 from infra.cluster.instances import InstanceType, PriceTable, load
+from infra.cluster.model import Cluster
 
 MINIMUM_S = 60
 HOURS_A_MONTH = 730  # 365 days in 12 months, as AWS's own calculator counts
@@ -20,17 +21,13 @@ HOURS_A_MONTH = 730  # 365 days in 12 months, as AWS's own calculator counts
 
 @dataclass(frozen=True)
 class NodeUse:
-    """One node and how long it was up, from its creation to its end. The market is ON_DEMAND or SPOT.
-
-    One that was lost and `replaced` by another is paid for, but is not a node more of the cluster.
-    """
+    """One node and how long it was up, from its creation to its end. The market is ON_DEMAND or SPOT."""
 
     id: str
     group: str
     type: str
     market: str
     seconds: float
-    replaced: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,12 +66,32 @@ class ClusterCost:
         return {**_rounded(asdict(self)), "nodes": [_rounded(asdict(node)) for node in self.nodes]}
 
 
-def cluster_cost(uses: Iterable[NodeUse], table: PriceTable | None = None) -> ClusterCost:
-    """The cost of nodes by their use. Raises KeyError for a type that is not in the table."""
-    prices, uses = table or load(), tuple(uses)
+def cost_of(cluster: Cluster, until: float | None = None) -> ClusterCost:
+    """What a cluster cost: each of its nodes until its end.
+
+    One that is up is counted until a moment (seconds since 1970), or left out without one. Raises KeyError
+    for a type that has no price.
+    """
+    ends = {node.id: until if node.ended_at is None else node.ended_at for node in cluster.instances}
+    uses = [
+        NodeUse(node.id, node.role, node.instance_type, node.market, max(0.0, end - node.created_at))
+        for node in cluster.instances
+        if (end := ends[node.id]) is not None
+    ]
+    return cluster_cost(uses, replaced=cluster.replaced)
+
+
+def cluster_cost(
+    uses: Iterable[NodeUse], table: PriceTable | None = None, replaced: Container[str] = ()
+) -> ClusterCost:
+    """The cost of nodes by their use. Raises KeyError for a type that is not in the table.
+
+    Nodes whose ids are in `replaced` were lost and others came: paid for, but not left on.
+    """
+    prices = table or load()
     nodes = tuple(_node_cost(use, prices.types[use.type]) for use in uses)
     usd = sum((node.usd for node in nodes), Decimal())
-    left_on = [prices.types[use.type] for use in uses if not use.replaced]
+    left_on = [prices.types[node.type] for node in nodes if node.id not in replaced]
     always_on = sum((_on_demand(kind) * HOURS_A_MONTH for kind in left_on), Decimal())
     return ClusterCost(
         nodes=nodes,
@@ -97,17 +114,7 @@ def billed_seconds(seconds: float) -> int:
 def _node_cost(use: NodeUse, kind: InstanceType) -> NodeCost:
     billed = billed_seconds(use.seconds)
     ec2, emr = _for(kind.ec2_usd(use.market), billed), _for(kind.emr_usd_per_hour, billed)
-    return NodeCost(
-        id=use.id,
-        group=use.group,
-        type=use.type,
-        market=use.market,
-        seconds=use.seconds,
-        billed_seconds=billed,
-        ec2_usd=ec2,
-        emr_usd=emr,
-        usd=ec2 + emr,
-    )
+    return NodeCost(**asdict(use), billed_seconds=billed, ec2_usd=ec2, emr_usd=emr, usd=ec2 + emr)
 
 
 def _on_demand(kind: InstanceType) -> Decimal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from infra.cluster.cost import ClusterCost, NodeUse, cluster_cost
+from infra.cluster.cost import ClusterCost, cost_of
 from infra.cluster.journal import Journal, journals
 from infra.cluster.model import Cluster
 from infra.console.state import ClusterState
@@ -43,18 +43,7 @@ class ClustersLook:
 
 def cost_until(cluster: Cluster, now: float) -> ClusterCost | None:
     """What a cluster has cost so far; None when a type of its nodes has no price any more."""
-    uses = [
-        NodeUse(
-            node.id,
-            node.role,
-            node.instance_type,
-            node.market,
-            max(0.0, (node.ended_at or now) - node.created_at),
-            node.id in cluster.replaced,
-        )
-        for node in cluster.instances
-    ]
     try:
-        return cluster_cost(uses)
+        return cost_of(cluster, now)
     except KeyError:
         return None

@@ -35,7 +35,8 @@ from infra.supervisor import Supervisor, end_marked
 EXIT_TAKEN = 75
 FIRST_CLIENT_S = 15.0  # whoever started the daemon may have died before it connected
 TICK_S = 0.5
-PASSED_ON = ("PATH", "HOME", "TMPDIR", "TZ")  # nothing else, or the servers read somebody's AWS_* and WEED_*
+# Nothing else, or the servers read somebody's AWS_* and WEED_*; by the last they are known as the home's.
+PASSED_ON = ("PATH", "HOME", "TMPDIR", "TZ", HOME)
 log = logging.getLogger("servers")
 
 
@@ -111,7 +112,7 @@ class Daemon:
         self._brokers = 0
         self._states: list[ServiceState] = []
         everything = settings.environment()
-        environment = {key: everything[key] for key in (*PASSED_ON, HOME) if key in everything}
+        environment = {key: everything[key] for key in PASSED_ON if key in everything}
         self._services = {
             s3.NAME: RunningService(supervisor, self._define_s3, environment),
             kafka.NAME: RunningService(supervisor, self._define_kafka, environment),

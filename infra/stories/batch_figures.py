@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from infra.cluster.cost import NodeUse, cluster_cost
+from infra.cluster.cost import cost_of
 from infra.cluster.model import Cluster
 from infra.objects import ObjectStore
 from infra.parquet import read_parquet
@@ -49,7 +49,7 @@ def batch_figures(
             "steps": round(steps_s, 2),
             "total": round(datetime.now(UTC).timestamp() - began, 2),
         },
-        "cost": cluster_cost(node_uses(cluster)).as_json(),
+        "cost": cost_of(cluster).as_json(),
         "peak_memory_mb": round(peak_memory / 1024**2, 1),
         "input": source,
         "output": rollup_figures["table"],
@@ -109,22 +109,6 @@ def _cluster_figures(cluster: Cluster) -> dict[str, Any]:
             for node in cluster.instances
         ],
     }
-
-
-def node_uses(cluster: Cluster) -> list[NodeUse]:
-    """How long each node of an ended cluster was up, as it is billed."""
-    return [
-        NodeUse(
-            node.id,
-            node.role,
-            node.instance_type,
-            node.market,
-            node.ended_at - node.created_at,
-            node.id in cluster.replaced,
-        )
-        for node in cluster.instances
-        if node.ended_at is not None
-    ]
 
 
 def _iso(at: float | None) -> str | None:

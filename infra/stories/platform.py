@@ -17,8 +17,6 @@ from infra.progress import progress
 from infra.settings import Settings
 from infra.terminal import terminal
 
-PLAIN_WIDTH = 240  # columns outside a terminal, so that no path is broken
-
 
 @click.group()
 @click.pass_context
@@ -56,8 +54,6 @@ def down(settings: Settings) -> None:
 def status(settings: Settings) -> None:
     """Show what runs, where, and where its data lies."""
     console = terminal()
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
     console.print(_servers(settings))
     found = running(Clusters(settings))
     console.print(_clusters(found) if found else "no cluster is running")

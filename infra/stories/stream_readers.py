@@ -55,10 +55,9 @@ class Readers:
             gather_bytes=GATHER_BYTES,
             gather_s=GATHER_S,
         )
-        shards = [*self._consumer.shards(self._decisions), *self._consumer.shards(self._alerts)]
-        self._shards = shards
-        self._consumer.assign(shards)
-        for shard, offset in self._consumer.end_offsets(shards).items():
+        self._shards = [*self._consumer.shards(self._decisions), *self._consumer.shards(self._alerts)]
+        self._consumer.assign(self._shards)
+        for shard, offset in self._consumer.end_offsets(self._shards).items():
             self._consumer.seek(shard, offset)
         self.began = time.time()
         self.ids, self.latency_ms, self.second = array("q"), array("f"), array("i")

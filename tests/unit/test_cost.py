@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -36,7 +35,7 @@ def test_spot_lowers_only_the_price_of_ec2() -> None:
 def test_a_replaced_node_is_paid_for_but_not_left_on() -> None:
     """The cluster has the other one in its place, so a month of it has one node."""
     lost, other = nodes(2, 3600.0)
-    cost = cluster_cost([replace(lost, replaced=True), other])
+    cost = cluster_cost([lost, other], replaced={lost.id})
     assert (cost.usd, cost.on_demand_usd) == (Decimal("0.48"), Decimal("0.48"))
     assert cost.always_on_month_usd == Decimal("175.2")
 
