@@ -21,7 +21,7 @@ from infra.settings import Settings
 PRESIGNED_FOR = timedelta(minutes=10)
 REFUSALS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 # What any operation may raise when the server can't do it, after the client's own retries.
-FAILURES = (S3Error, urllib3.exceptions.HTTPError, OSError, UserError)
+FAILURES = (MinioException, urllib3.exceptions.HTTPError, OSError, UserError)
 
 
 class StoreUnavailableError(Exception):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -12,6 +14,7 @@ from datetime import UTC, datetime
 import msgspec
 import numpy as np
 
+from infra.contracts.errors import FailedError
 from infra.progress import Update
 from infra.stories.stream_proof import Ids
 from infra.streams.consumer import StreamConsumer
@@ -21,6 +24,8 @@ from infra.streams.records import Record, Shard
 Ranges = Mapping[Shard, tuple[int, int]]
 """For each shard its first offset and the one after its last."""
 POLL_S, MOST_RECORDS = 0.5, 5_000
+SILENT_S = 90.0
+"""How long nothing may come; a broker may be about to be started again."""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -66,7 +71,7 @@ def bad_offsets(servers: str, ranges: Ranges) -> set[tuple[str, int, int]]:
 def sent_transactions(
     servers: str, ranges: Ranges, bad: set[tuple[str, int, int]], update: Update
 ) -> SentTransactions:
-    """The transactions in these ranges, but for the bad ones."""
+    """The transactions in these ranges, but for the bad ones. Raises FailedError when Kafka is silent."""
     decode = msgspec.json.Decoder(Sent).decode
     ids, times = array("q"), array("q")
     use = {shard.number: ShardUse() for shard in sorted(ranges)}
@@ -108,16 +113,22 @@ class Puts:
 
 
 def _records(servers: str, ranges: Ranges, update: Update) -> Iterator[Record]:
-    """All committed records of the ranges."""
+    """All committed records of the ranges. Raises FailedError when none comes for SILENT_S."""
     wanted = {shard: span for shard, span in ranges.items() if span[0] < span[1]}
     total = sum(end - begin for begin, end in wanted.values())
-    done = 0
+    least, moved_at = math.inf, time.monotonic()
     with _reader(servers, wanted) as consumer:
-        while any(consumer.position(shard) < end for shard, (_, end) in wanted.items()):
+        while left := sum(max(0, end - consumer.position(shard)) for shard, (_, end) in wanted.items()):
+            update(1 - left / total, f"{total - left:,} records read back")
+            if left < least:
+                least, moved_at = left, time.monotonic()
+            elif time.monotonic() - moved_at > SILENT_S:
+                raise FailedError(
+                    f"Kafka at {servers} gave no more records, {total - left:,} of {total:,} were read back; "
+                    "once it answers, the next run goes on from here"
+                )
             for shard, records in consumer.poll(POLL_S, MOST_RECORDS).items():
-                done += len(records)
                 yield from (record for record in records if record.offset < wanted[shard][1])
-            update(min(1.0, done / total), f"{done:,} records read back")
 
 
 @contextmanager

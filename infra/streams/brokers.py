@@ -13,12 +13,13 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 
 from infra.streams.errors import KafkaUnavailableError
-from infra.streams.sockets import Sockets
+from infra.streams.sockets import Selector, Sockets
 
 CONNECTING: dict[str, Any] = {
     "bootstrap_timeout_ms": 10_000,
     "reconnect_backoff_max_ms": 2_000,
     "proxy_url": f"{Sockets.SCHEMES[0]}://",
+    "selector": Selector,
 }
 """How every client connects: this long to a first broker, soon again after one died, by sockets of ours."""
 

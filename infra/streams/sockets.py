@@ -1,7 +1,9 @@
-"""The sockets of Kafka's client."""
+"""The sockets of Kafka's client: closed when a connection does not come about, and with their client."""
 
 from __future__ import annotations
 
+import selectors
+import weakref
 from typing import Any
 
 from kafka.net.inet import KafkaNetSocket
@@ -33,3 +35,26 @@ class Sockets(KafkaNetSocket):  # type: ignore[misc]  # the client has no types
         except BaseException:  # also GeneratorExit: the client was closed meanwhile
             self._socket.close()
             raise
+
+
+class Selector(selectors.DefaultSelector):
+    """Ends with its client, and whatever it ever watched ends with it.
+
+    The client's own does not close a connection that has bytes to send when its client is closed: it
+    waits for them to be sent by a loop that has ended, and the socket is the garbage collector's.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._watched: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """Watch a socket."""
+        self._watched.add(fileobj)
+        return super().register(fileobj, events, data)
+
+    def close(self) -> None:
+        """End, once the client's loop has."""
+        super().close()
+        for each in self._watched:
+            each.close()

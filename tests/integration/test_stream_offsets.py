@@ -1,4 +1,4 @@
-"""Waiting for the ends of streams: through a broker's new start, and not for ever."""
+"""Waiting for the ends of streams, and reading them back: through a broker's new start, and not for ever."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from infra.contracts.datasets import DataSet
 from infra.contracts.errors import FailedError
 from infra.local.servers import servers, status
 from infra.settings import Settings
-from infra.stories import stream_offsets
+from infra.stories import stream_evidence, stream_offsets
 from infra.stories.stream_offsets import Streams
 from infra.stories.stream_servers import OwnServers
 from infra.streams.admin import StreamAdmin
@@ -68,3 +68,23 @@ def test_consumers_that_stand_still_are_an_error(
     with pytest.raises(FailedError, match=r"nothing moves any more, 10 records to go: .*scorer"):
         Streams(admin, DATA_SET, home_settings.home).reach_ends(lambda share, detail: seen.append(detail))
     assert all("10 records to go" in detail for detail in seen)
+
+
+def test_a_broker_that_ends_while_records_are_read_back_is_an_error(
+    admin: StreamAdmin, home_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More is asked for than there is, so that it ends in the midst of it: how far it came is said."""
+    monkeypatch.setattr(stream_evidence, "SILENT_S", 2.0)
+    shard = Shard(DATA_SET.stream("transactions"), 0)
+    (kafka,) = (row for row in status(home_settings) if row.service == "kafka")
+    assert admin.offsets(shard.stream) == {shard: (0, 5)}
+
+    def end(share: float, detail: str) -> None:
+        if share:
+            for pid in kafka.pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    bad = {(*shard, offset) for offset in range(5)}
+    with pytest.raises(FailedError, match=r"gave no more records, 5 of 6 were read back; .*next run goes on"):
+        stream_evidence.sent_transactions(kafka.endpoint, {shard: (0, 6)}, bad, end)

@@ -1,4 +1,4 @@
-"""Sockets of Kafka's client that is refused, or closed while it connects."""
+"""Sockets of Kafka's client that is refused, or closed while it connects or has something to send."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from kafka.errors import KafkaConnectionError
 from kafka.net.inet import KafkaNetSocket
+from kafka.net.selector import NetworkSelector
+from kafka.net.transport import KafkaTCPTransport
 
 from infra.streams.brokers import CONNECTING
 
@@ -79,3 +81,19 @@ def test_a_connection_is_handed_over_open(opened: list[socket.socket]) -> None:
             finish(connecting)
         assert found.value.value is opened[0]
         assert opened[0].fileno() >= 0
+
+
+def test_a_client_closed_with_something_to_send_leaves_no_socket() -> None:
+    """The other side reads nothing, so that its buffers and those of this side are full."""
+    loop = NetworkSelector(selector=CONNECTING["selector"])
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with theirs, ours:
+        transport = KafkaTCPTransport(loop, ours)
+        transport.resume_reading()
+        transport.write(bytes(4_000_000))
+        loop.drain()
+        transport.close()
+        assert ours.fileno() >= 0
+        loop.close()
+        assert ours.fileno() == -1
