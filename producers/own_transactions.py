@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,19 @@ MILLISECONDS_FROM = 10**11
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 LEAST_ROWS = 100
 DELIMITERS = ",;\t|"
+LONGEST_HEADER = 2**16
+"""In characters; a quote left open would make a field too long for the csv module."""
 MOST_CENTS = 10**12
+ADVICE = {"UTF8": "save it as UTF-8", "straddling": "look for a quote that is opened and never closed"}
+"""What to do, by a word of pyarrow's error."""
+NOT_PLAIN = (
+    pa.types.is_nested,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_fixed_size_binary,
+    pa.types.is_binary_view,
+)
+"""Checks of types whose values are not one number, text or time each."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,8 @@ class OwnTransactions:
 def definition(path: Path, columns: str, history: float) -> dict[str, Any]:
     """What defines the data set of a file: its content, how it is read, where its live part begins.
 
-    Raises UserError for a file that is not there or can't be read, and for a column that it lacks.
+    Raises UserError for a file that is not there or can't be read, and for a column that it lacks or that
+    has no plain values.
     """
     if not path.is_file():
         raise UserError(f"INPUT={path} is not a file; give one CSV or Parquet file of transactions")
@@ -59,7 +72,7 @@ def definition(path: Path, columns: str, history: float) -> dict[str, Any]:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     names = TRANSACTIONS.parse(columns)
     with _reading(path):
-        _found(names, _header(path))
+        _found(path, names)
     return {"kind": "input", "sha256": digest, "columns": names, "history": history}
 
 
@@ -114,13 +127,13 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowInvalid, OSError) as error:
-        advice = "; save it as UTF-8" if "UTF8" in str(error) else ""
+        advice = next((f"; {what}" for sign, what in ADVICE.items() if sign in str(error)), "")
         raise UserError(f"INPUT={path} can't be read: {' '.join(str(error).split())}{advice}") from error
 
 
 def _load(path: Path, columns: Mapping[str, str], ragged: _Ragged) -> pd.DataFrame:
     """The five columns under our names: texts of a CSV, whatever a Parquet file has."""
-    found = _found(columns, _header(path))
+    found = _found(path, columns)
     wanted = list(dict.fromkeys(found.values()))
     if _is_parquet(path):
         table = pq.read_table(path, columns=wanted)
@@ -129,18 +142,20 @@ def _load(path: Path, columns: Mapping[str, str], ragged: _Ragged) -> pd.DataFra
             include_columns=wanted,
             column_types=dict.fromkeys(wanted, pa.string()),
             strings_can_be_null=True,
+            null_values=[""],  # NA may be somebody's id
         )
         table = pa_csv.read_csv(path, parse_options=_csv(path, ragged), convert_options=texts)
-    frame = table.to_pandas(integer_object_nulls=True)  # as floats, large ids would become one another
+    # As floats, large ids would become one another; by pandas' metadata, a column may become the index.
+    frame = table.to_pandas(integer_object_nulls=True, ignore_metadata=True)
     return pd.DataFrame({key: frame[name] for key, name in found.items()})
 
 
-def _header(path: Path) -> list[str]:
-    """The names of a file's columns."""
+def _schema(path: Path) -> pa.Schema:
+    """The names and types of a file's columns; a CSV has texts only."""
     if _is_parquet(path):
-        return list(pq.read_schema(path).names)
+        return pq.read_schema(path)
     with pa_csv.open_csv(path, parse_options=_csv(path, _Ragged())) as reader:
-        return list(reader.schema.names)
+        return pa.schema([(name, pa.string()) for name in reader.schema.names])
 
 
 def _is_parquet(path: Path) -> bool:
@@ -148,28 +163,61 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _csv(path: Path, ragged: _Ragged) -> pa_csv.ParseOptions:
-    """Fields are divided by that of DELIMITERS which makes most of them in the first line."""
+    """Fields are divided by that of DELIMITERS which makes most of them in the header."""
     with path.open(encoding="utf-8", errors="replace") as file:
-        first = file.readline()
-    fields = {each: len(next(csv.reader([first], delimiter=each), ())) for each in DELIMITERS}
-    return pa_csv.ParseOptions(delimiter=max(DELIMITERS, key=fields.__getitem__), invalid_row_handler=ragged)
+        lines = file.read(LONGEST_HEADER).split("\n")
+    fields = {each: len(next(csv.reader(lines, delimiter=each), ())) for each in DELIMITERS}
+    return pa_csv.ParseOptions(
+        delimiter=max(DELIMITERS, key=fields.__getitem__),
+        newlines_in_values=True,
+        invalid_row_handler=ragged,
+    )
 
 
-def _found(columns: Mapping[str, str], names: list[str]) -> dict[str, str]:
-    """The file's name of each of our columns."""
-    return {key: names[TRANSACTIONS.position(key, columns, names)] for key in TRANSACTIONS.names}
+def _found(path: Path, columns: Mapping[str, str]) -> dict[str, str]:
+    """The file's name of each of our columns. Raises UserError for one that lacks or has no plain values."""
+    schema = _schema(path)
+    names = list(schema.names)
+    found = {key: names[TRANSACTIONS.position(key, columns, names)] for key in TRANSACTIONS.names}
+    for key, name in found.items():
+        kind = schema.field(name).type
+        if not _is_plain(kind):
+            raise UserError(
+                f"INPUT={path}: its column {name!r} for {key} is of type {kind!s:.80}; "
+                "write it as numbers, texts or times, or name another in COLUMNS"
+            )
+    return found
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Whether each value is one number, text or time."""
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return not any(check(value) for check in NOT_PLAIN)
 
 
 def _times(column: pd.Series) -> pd.Series:
-    """UTC times: of numbers (seconds since 1970, or milliseconds), of texts, of timestamps."""
+    """UTC times: of numbers (seconds since 1970, milliseconds, dates as 20240115), texts, timestamps."""
     numbers = pd.to_numeric(column, errors="coerce").astype("float64") if not _is_time(column) else None
     if numbers is not None and numbers.notna().sum() * 2 > len(column):
+        dates = _dates(numbers)
+        if dates.notna().sum() * 2 > numbers.notna().sum():
+            return dates
         scale = 1_000 if numbers.abs().median() >= MILLISECONDS_FROM else 1_000_000
         micros = (numbers * scale).round()
         within = micros.between(EARLIEST.timestamp() * 1e6, LATEST.timestamp() * 1e6)
         return pd.to_datetime(micros.where(within), unit="us", utc=True).dt.as_unit("us")
     parsed = pd.to_datetime(column, utc=True, errors="coerce", format=None if _is_time(column) else "ISO8601")
     return parsed.where(parsed.between(EARLIEST, LATEST)).dt.as_unit("us")
+
+
+def _dates(numbers: pd.Series) -> pd.Series:
+    """The midnights (UTC) of dates such as 20240115.
+
+    As seconds since 1970 they'd all be of five weeks of that year, which nobody means.
+    """
+    first, last = (int(f"{limit:%Y%m%d}") for limit in (EARLIEST, LATEST))
+    days = numbers.where(numbers.between(first, last) & (numbers % 1 == 0))
+    return pd.to_datetime(days, format="%Y%m%d", utc=True, errors="coerce").dt.as_unit("us")
 
 
 def _is_time(column: pd.Series) -> bool:
@@ -194,7 +242,7 @@ def _hundredfold(amount: Any) -> Decimal | None:
     """An amount in cents before it is rounded; None for one that can't be used."""
     try:
         value = Decimal(str(amount).strip()) * 100
-    except InvalidOperation:
+    except ArithmeticError:  # InvalidOperation, Overflow
         return None
     return value if value.is_finite() and 0 <= value <= MOST_CENTS else None
 
@@ -226,6 +274,11 @@ def _usable(
         raise UserError(f"INPUT={path}: only {len(good)} of {rows} rows can be used ({why})")
     if not good["fraud"].any():
         raise UserError(f"INPUT={path}: no row is marked as fraud, so there is nothing to learn")
+    if good["fraud"].all():
+        raise UserError(
+            f"INPUT={path}: every usable row is marked as fraud, so there is nothing to tell frauds from; "
+            "give the other transactions too"
+        )
     return good, tuple(notes)
 
 

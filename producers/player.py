@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from filelock import FileLock, Timeout
 
@@ -73,6 +74,11 @@ class Lane:
         return min(self.last_ids.values()) if begun else -1
 
     @property
+    def apart_us(self) -> int:
+        """How far, in event time, the throttled shard that is furthest behind is behind what is put now."""
+        return self.last_us - min((waiting[0].due_us for waiting in self.held.values()), default=self.last_us)
+
+    @property
     def behind(self) -> int:
         """Records that wait for a throttled shard."""
         return sum(map(len, self.held.values()))
@@ -112,8 +118,16 @@ class Follower:
 class Player:
     """Plays a source into a lane at a rate, and its followers along with it."""
 
-    def __init__(self, lane: Lane, source: Iterator[Put], followers: Sequence[Follower] = ()) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        source: Iterator[Put],
+        followers: Sequence[Follower] = (),
+        most_apart: timedelta | None = None,
+    ) -> None:
+        """The play waits for a throttled shard that is `most_apart` of event time behind the others."""
         self.lane, self._source, self._followers = lane, source, followers
+        self._most_apart_us = None if most_apart is None else most_apart // timedelta(microseconds=1)
         self.exhausted = False
 
     @property
@@ -149,7 +163,7 @@ class Player:
         """Put up to `due` records, and what the followers have for this time; how many were offered."""
         self.lane.retry()
         offered = 0
-        while offered < due and all(lane.behind < MOST_HELD for lane in self._lanes):
+        while offered < due and self._goes_on():
             put = next(self._source, None)
             if put is None:
                 self.exhausted = True
@@ -160,6 +174,12 @@ class Player:
         for follower in self._followers:
             follower.catch_up(self.lane.last_us)
         return offered
+
+    def _goes_on(self) -> bool:
+        """Whether the throttled shards let the others go on."""
+        if self._most_apart_us is not None and self.lane.apart_us >= self._most_apart_us:
+            return False
+        return all(lane.behind < MOST_HELD for lane in self._lanes)
 
 
 def run_player(

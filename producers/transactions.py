@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from infra.contracts.datasets import DataSet, Manifest, read_manifest
+from infra.contracts.datasets import LABEL_DELAY, DataSet, Manifest, read_manifest
 from infra.contracts.errors import UserError
 from infra.contracts.events import Label, Transaction
 from infra.contracts.features import TERMINAL_STEP_S
@@ -30,6 +30,9 @@ from producers.player_figures import Reporter, say, summarise
 
 DAY_S = 86_400
 PATIENCE_S = 0.1
+MOST_APART = LABEL_DELAY - timedelta(days=1)
+"""A terminals' table counts transactions of all shards up to LABEL_DELAY before it. Where a run ends, no shard
+may lack some of those, or the archive would not say what a decision of another shard was made from."""
 
 
 @click.command()
@@ -80,7 +83,7 @@ def make_player(
     source = play.transactions(store, data_set, manifest.live_from, transactions.after, gate)
     known = play.labels(store, data_set, manifest.live_from, labels.after, gate and gate.is_made)
     followers = [Follower(labels, play.ahead(known, patience_s))]
-    return Player(transactions, play.ahead(source, patience_s), followers)
+    return Player(transactions, play.ahead(source, patience_s), followers, MOST_APART)
 
 
 def _lane(

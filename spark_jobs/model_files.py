@@ -83,5 +83,5 @@ def publish(store: Store, prefix: str, card: Mapping[str, Any], onnx: bytes, pag
     store.put(f"{folder}model.onnx", onnx)
     store.put(f"{folder}precision_recall.html", page.encode())
     body = {**card, "sha256": hashlib.sha256(onnx).hexdigest()}
-    store.put(f"{folder}model.json", (json.dumps(body, indent=2) + "\n").encode())
+    store.put(f"{folder}model.json", (json.dumps(body, indent=2, allow_nan=False) + "\n").encode())
     return folder

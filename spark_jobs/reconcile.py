@@ -3,8 +3,8 @@
 spark-submit --py-files millstream.zip spark_jobs/reconcile.py --transactions s3://... --labels s3://...
 --decisions s3://... --models s3://... --output s3://...
 
-Exit code 0 when nothing differs, 1 when anything does. The output has summary.json and, as Parquet,
-differences.parquet: transaction_id, model_version, name, online, batch.
+Exit code 0 when nothing differs, 1 when anything does. The output has summary.json, with the `first`
+differences in words, and as Parquet differences.parquet: transaction_id, model_version, name, online, batch.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ def _write(store: Store, output: str, summary: dict[str, Any], listed: pa.Table)
     body = io.BytesIO()
     pq.write_table(listed, body, compression="zstd")
     store.put(f"{output}differences.parquet", body.getvalue())
-    store.put(f"{output}summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    with_first = {**summary, "first": lines(listed)}
+    store.put(f"{output}summary.json", (json.dumps(with_first, indent=2) + "\n").encode())
 
 
 def lines(listed: pa.Table) -> list[str]:

@@ -101,6 +101,8 @@ def _published(
     results = _validate(rows, labels, folds)
     model = train(training_week(rows, final))
     week = collect(training_week(rows, final))
+    if week["fraud"].all():
+        raise UserError(f"the week from {_text(final.begin)}, which the model trains on, has frauds only")
     onnx = to_onnx(model, len(FEATURES))
     difference = check_scores(onnx, as_rows(week), score(model, week))
     seen = pd.concat([tested for _, tested in results])

@@ -37,19 +37,17 @@ class Watch:
         self._consumer, self._progress = consumer, progress
         self._serving = contextlib.ExitStack()
         self._is_serving = False
+        self._shown: set[Shard] = set()
         self._last = self._measured = time.monotonic()
 
     def beat(self) -> None:
         """Called once a round of the loop."""
         self._last = time.monotonic()
-        offsets = self._progress.offsets
-        if not offsets or (self._is_serving and self._last - self._measured < LAG_EVERY_S):
+        if self._is_serving and self._last - self._measured < LAG_EVERY_S:
             return
         self._measured = self._last
-        for shard, end in self._consumer.end_offsets(offsets).items():
-            lag = max(0, end - offsets[shard])
-            self._metrics.set("consumer_lag", lag, stream=shard.stream, shard=shard.number)
-        if not self._is_serving:
+        self._measure()
+        if not self._is_serving and self._shown:
             self._is_serving = True
             self._serving.enter_context(self._metrics.serve(self._settings, self.health))
 
@@ -59,6 +57,16 @@ class Watch:
         if silent_s > STUCK_AFTER_S:
             return f"the loop stands still for {silent_s:.0f} s"
         return self._progress.trouble()
+
+    def _measure(self) -> None:
+        offsets = self._progress.offsets
+        ends = self._consumer.end_offsets(offsets)
+        for shard in self._shown - ends.keys():
+            self._metrics.forget("consumer_lag", stream=shard.stream, shard=shard.number)
+        for shard, end in ends.items():
+            lag = max(0, end - offsets[shard])
+            self._metrics.set("consumer_lag", lag, stream=shard.stream, shard=shard.number)
+        self._shown = set(ends)
 
     def close(self) -> None:
         """Serve no more."""

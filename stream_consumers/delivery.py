@@ -25,6 +25,7 @@ from infra.process import run_command, stop_on_signals
 from infra.provision import SHARED
 from infra.settings import ROOT, Settings
 from infra.streams.consumer import StreamConsumer
+from infra.streams.records import Shard
 from stream_consumers.delivery_cuts import Sorting
 from stream_consumers.delivery_stream import Clocks, DeliveryStream
 from stream_consumers.worker import Relay, consume
@@ -64,6 +65,7 @@ class Worker(threading.Thread):
         self._consumer = consumer_of(delivering, delivery, relay)
         self._handler = relay.handler = self._made()
         self._beaten = self._measured = time.monotonic()
+        self._shown: set[Shard] = set()
         self.is_ready = threading.Event()
         self.failure: BaseException | None = None
 
@@ -108,12 +110,18 @@ class Worker(threading.Thread):
 
     def _beat(self) -> None:
         self._beaten = time.monotonic()
-        if not self.is_ready.is_set() and self._consumer.assignment():
-            self.is_ready.set()
+        self.is_ready.set()
         if self._beaten - self._measured >= LAG_EVERY_S:
             self._measured = self._beaten
-            for shard, lag in self._consumer.lag().items():
-                self._delivering.metrics.set("consumer_lag", lag, stream=shard.stream, shard=shard.number)
+            self._measure()
+
+    def _measure(self) -> None:
+        metrics, lags = self._delivering.metrics, self._consumer.lag()
+        for shard in self._shown - lags.keys():
+            metrics.forget("consumer_lag", stream=shard.stream, shard=shard.number)
+        for shard, lag in lags.items():
+            metrics.set("consumer_lag", lag, stream=shard.stream, shard=shard.number)
+        self._shown = set(lags)
 
 
 def deliveries_of(data_set: DataSet, only: Sequence[str] = ()) -> list[DeclaredDelivery]:
@@ -200,7 +208,7 @@ def made(
 
 @contextlib.contextmanager
 def serving(delivering: Delivering, workers: Sequence[Worker]) -> Iterator[None]:
-    """Serve the metrics from the moment that all have shards."""
+    """Serve the metrics once all have polled; of several processes one may have no shards of a stream."""
 
     def health() -> str | None:
         return next((wrong for worker in workers if (wrong := worker.health()) is not None), None)

@@ -21,8 +21,11 @@ from infra.streams.records import Record
 
 WHOLE = ""
 """The only part of a cut without partitions."""
-# A value that is part of an address: it must not climb, nor be nothing.
-FIT_FOR_ADDRESS = re.compile(r"(?!\.+$)[^/]+")
+# A value that is part of an address: it must not climb (for SeaweedFS "\" is "/"), nor be nothing, nor hold
+# what S3's XML can't.
+FIT_FOR_ADDRESS = re.compile(r"(?!\.+$)[^/\\\x00-\x1f\x7f-\x9f\ufffe\uffff]+")
+MOST_IN_ADDRESS = 200
+"""Bytes of it: with a name before it it still is a file's name, of which many servers take 255 bytes."""
 
 
 class ReplayDiffersError(Exception):
@@ -130,7 +133,7 @@ class Cut:
         value = WHOLE
         if self.sorting.partition_field is not None:
             value = str(getattr(event, self.sorting.partition_field))
-            if not FIT_FOR_ADDRESS.fullmatch(value):
+            if not _fits_address(value):
                 return self._fail(PROCESSING, record, f"{value!r} can't be a part of an address")
             if not self._may_have(value, groups, may_open):
                 return self._fail(PARTITIONS_EXCEEDED, record, f"no partition for {value!r}: too many")
@@ -227,6 +230,10 @@ def _bad_parts(cut: Cut, delivery: DeclaredDelivery, topic_id: str, shard: int) 
         prefix = delivery.error_prefix.evaluate(Place(place.at, place.seed, {}, kind))
         url = f"s3://{delivery.bucket}/{prefix}{_file(delivery, place.at, name)}.json"
         yield Part(url=url, offsets=runs_of(each.record.offset for each in failed), error=kind)
+
+
+def _fits_address(value: str) -> bool:
+    return FIT_FOR_ADDRESS.fullmatch(value) is not None and len(value.encode()) <= MOST_IN_ADDRESS
 
 
 def _place(cut: Cut, topic_id: str, shard: int, value: str) -> tuple[str, Place]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from infra.archive.intents import Intent, Intents
 from infra.contracts.delivery import DeclaredDelivery
+from infra.contracts.errors import FailedError, TooManyBadRecordsError, UserError
 from infra.metrics import Metrics
 from infra.objects import ObjectStore
 from infra.streams.consumer import StreamConsumer, check_range
@@ -76,7 +77,11 @@ class DeliveryStream:
         metrics.count("dead_letters_total", 0, stream=delivery.stream)
 
     def assigned(self, shards: Collection[Shard]) -> None:
-        """Go on where each shard's archive ends; raises OffsetOutOfRangeError if the log has lost that."""
+        """Go on where each shard's archive ends.
+
+        Raises OffsetOutOfRangeError if the log has lost that, UserError if the bucket is another's.
+        """
+        self._limit = BadRecordLimit()  # what was not committed is read, and counted, again
         committed = self._consumer.committed(shards)
         for shard, position in self._consumer.start(shards).items():
             if committed[shard] is None:
@@ -93,7 +98,7 @@ class DeliveryStream:
     lost = revoked
 
     def handle(self, batch: Batch) -> None:
-        """Sort the records into their shards' cuts. Raises TooManyBadRecordsError."""
+        """Sort the records into their shards' cuts. Raises FailedError for too many bad ones in a row."""
         now = self._clocks.monotonic()
         for shard, records in batch.records.items():
             cut = self._cuts[shard]
@@ -102,10 +107,11 @@ class DeliveryStream:
                 cut.since = now
             if cut.take(records, self._may_open) < len(records):
                 self._consumer.seek(shard, cut.end)  # the rest belongs to the next cut
-            self._limit.count(cut.bad - bad, cut.good - good)
             self._metrics.count(
                 "records_consumed_total", len(records), stream=shard.stream, shard=shard.number
             )
+            if cut.intent is None:  # those of an intent were counted when it was made
+                self._check_bad(cut.bad - bad, cut.good - good)
 
     def tick(self) -> None:
         """Write what is due, all shards together when the time of one has come."""
@@ -117,6 +123,16 @@ class DeliveryStream:
     def close(self) -> None:
         """Write all that was read."""
         self._write_all([shard for shard, cut in self._cuts.items() if cut.is_complete or _is_open(cut)])
+
+    def _check_bad(self, bad: int, good: int) -> None:
+        try:
+            self._limit.count(bad, good)
+        except TooManyBadRecordsError as error:
+            self.close()  # or each start would read the same and end here
+            raise FailedError(
+                f"{self._delivery.name}: {error}; they are below its error prefix, "
+                "and the next start goes on behind them"
+            ) from error
 
     def _due(self) -> list[Shard]:
         now, most = self._clocks.monotonic(), self._delivery.size_bytes
@@ -179,10 +195,9 @@ class DeliveryStream:
         try:
             self._consumer.commit(offsets, {each.shard: str(each.intent.first) for each in ready})
         except FencedError as error:
-            # What was written is what any owner writes; what is still this member's is begun anew.
+            # What was written is what any owner writes. The next poll joins anew, and tells what is ours.
             log.warning("%s: %s", self._delivery.name, error)
             self._cuts.clear()
-            self.assigned(self._consumer.assignment())
             return
         for shard, cut, intent in ready:
             self._cuts[shard] = (
@@ -204,6 +219,8 @@ class DeliveryStream:
         text = self._consumer.committed_metadata(shard)
         if text.isdecimal():
             before = retrying()(self._intents.get, shard.number, int(text))
+            if before is None:
+                raise self._elsewhere(shard, int(text))
         else:
             before = retrying()(self._intents.last_before, shard.number, offset)
         if before is not None and before.end > offset:
@@ -212,6 +229,14 @@ class DeliveryStream:
                 f"{before.first:,} to {before.end:,}: somebody else has set the offset"
             )
         return before
+
+    def _elsewhere(self, shard: Shard, first: int) -> UserError:
+        name = self._delivery.name
+        return UserError(
+            f"delivery stream {name}: the last cut of shard {shard.number} is said by "
+            f"{self._intents.url(shard.number, first)}, which is not there; if BucketARN was changed, "
+            f"give it the old bucket back, or copy delivery/{name}/ from the old bucket into this one"
+        )
 
     def _resume(self, shard: Shard, beginning: int) -> Cut:
         """Without a committed offset: after the last cut, or with it unless it is whole."""

@@ -18,6 +18,7 @@ from infra.objects import ObjectStore, open_bucket
 from infra.process import run_command, stop_on_signals
 from infra.settings import Settings
 from infra.streams.consumer import StreamConsumer
+from infra.streams.errors import IdTakenError
 from infra.streams.records import shard_number
 from infra.streams.transactions import TransactionalProducer
 from stream_consumers.background import Background, retrying
@@ -231,7 +232,12 @@ def main(data_set_id: str, slot: int, timeout_s: float, snapshot_every: int) -> 
     """Answer every transaction of a data set by a decision, and an alert if it looks like fraud."""
     settings = Settings.load()
     data_set = DataSet(settings.bucket, data_set_id)
-    run(Scoring(settings, data_set, slot, timeout_s, snapshot_every))
+    try:
+        run(Scoring(settings, data_set, slot, timeout_s, snapshot_every))
+    except IdTakenError as error:
+        raise UserError(
+            f"another scorer has slot {slot} too: end one of them, or give it a number of its own by --slot"
+        ) from error
 
 
 if __name__ == "__main__":

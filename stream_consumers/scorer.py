@@ -8,10 +8,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from infra.contracts.features import EPOCH
 from infra.metrics import Metrics
 from infra.streams.consumer import StreamConsumer
+from infra.streams.limits import KEY_CHARACTERS, RECORD_BYTES
 from infra.streams.records import Record, Shard
 from stream_consumers.scoring import Answer, answers
 from stream_consumers.shard_state import ShardState
@@ -24,6 +26,10 @@ from stream_consumers.worker import BadRecordLimit, Batch
 log = logging.getLogger(__name__)
 MOST_FAILURES, WITHIN_S = 5, 60.0
 """A scorer whose transactions fail more often than this ends: waiting does not help it."""
+TOLD_AFTER_S = 5.0
+"""The log says what a shard waits for that waits so long."""
+KEY_BYTES = 4 * KEY_CHARACTERS
+"""How much of a key a dead letter that is cut has."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,22 @@ class Outputs:
     alerts: str
     dead_letters: str
     dead_letter_shards: int
+
+
+@dataclass(slots=True)
+class Wait:
+    """The record that has no terminals' table yet, for which its shard waits."""
+
+    shard: Shard
+    offset: int
+    time_us: int
+    since: float
+    is_told: bool = False
+
+    def __str__(self) -> str:
+        time = EPOCH + timedelta(microseconds=self.time_us)
+        place = f"{self.shard.stream} shard {self.shard.number} offset {self.offset}"
+        return f"{place} (event time {time:%Y-%m-%dT%H:%M:%SZ})"
 
 
 class FraudScorer:
@@ -57,15 +79,15 @@ class FraudScorer:
         self._metrics, self._now, self._checks = metrics, now, checks
         self._states: dict[Shard, ShardState] = {}
         self._left: dict[Shard, ShardState] = {}
-        self._waiting: dict[Shard, int] = {}
+        self._waiting: dict[Shard, Wait] = {}
         self._failures: deque[float] = deque(maxlen=MOST_FAILURES)
         self._bad = BadRecordLimit()
         self._moved = False
 
     @property
-    def waiting(self) -> int:
-        """How many shards wait for a terminals' table."""
-        return len(self._waiting)
+    def waiting(self) -> list[Wait]:
+        """The shards that wait for a terminals' table, the first to wait first."""
+        return list(self._waiting.values())
 
     def assigned(self, shards: Collection[Shard]) -> None:
         """Have the states of new shards, and read them from their committed offsets on."""
@@ -111,7 +133,8 @@ class FraudScorer:
         except FAILURES as error:
             self._recover(error)
         if self._waiting:
-            self._resume([shard for shard, time_us in self._waiting.items() if self._taker.is_ready(time_us)])
+            self._resume([each.shard for each in self.waiting if self._taker.is_ready(each.time_us)])
+            self._tell()
         self._writer.tick({shard.number: state for shard, state in self._states.items()})
 
     def close(self) -> None:
@@ -160,7 +183,7 @@ class FraudScorer:
     def _wait(self, shard: Shard, time_us: int) -> None:
         self._consumer.pause([shard])
         self._consumer.seek(shard, self._states[shard].offset)
-        self._waiting[shard] = time_us
+        self._waiting[shard] = Wait(shard, self._states[shard].offset, time_us, time.monotonic())
         self._metrics.set("shards_paused", len(self._waiting))
 
     def _resume(self, shards: Iterable[Shard]) -> None:
@@ -168,6 +191,13 @@ class FraudScorer:
             self._consumer.resume([shard])
             del self._waiting[shard]
         self._metrics.set("shards_paused", len(self._waiting))
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        for each in self._waiting.values():
+            if not each.is_told and now - each.since > TOLD_AFTER_S:
+                each.is_told = True
+                log.warning("no terminals' table is published for %s: its shard waits, all cards of it", each)
 
     def _send(self, found: Iterable[Answer]) -> None:
         send, decisions, alerts = self._turns.send, self._outputs.decisions, self._outputs.alerts
@@ -180,14 +210,16 @@ class FraudScorer:
     def _set_aside(self, bad: Iterable[Bad]) -> None:
         for record, reason in bad:
             shard = record.shard
+            key, value, cut = _fitting(record)
             headers = (
                 ("reason", reason.encode()),
                 ("stream", shard.stream.encode()),
                 ("shard", str(shard.number).encode()),
                 ("offset", str(record.offset).encode()),
+                *cut,
             )
             place = shard.number % self._outputs.dead_letter_shards  # its key may be anything
-            self._turns.send(self._outputs.dead_letters, record.key, record.value, headers, place)
+            self._turns.send(self._outputs.dead_letters, key, value, headers, place)
 
     def _observe(self, found: Iterable[Answer], took_s: float) -> None:
         self._metrics.observe("score_batch_seconds", took_s)
@@ -228,6 +260,19 @@ class FraudScorer:
         self._resume([shard for shard in shards if shard in self._waiting])
         for shard in shards:
             self._states.pop(shard, None)
+
+
+def _fitting(record: Record) -> tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]:
+    """A record's key and value if a shard takes them, else their beginnings and a header with their size.
+
+    Other producers can put more than a shard takes: Kafka's limit is for what is left once it is compressed.
+    """
+    key, value = record.key, record.value
+    size = len(key or b"") + len(value or b"")
+    if size <= RECORD_BYTES:
+        return key, value, ()
+    cut = (("cut", b"%d" % size),)
+    return key and key[:KEY_BYTES], value and value[: RECORD_BYTES - KEY_BYTES], cut
 
 
 def _tally(found: Iterable[Answer], bad: Sequence[Bad]) -> Tally:

@@ -1,7 +1,8 @@
 """Two Kafka transactions in turn: while one is committed in a thread, the loop fills the other.
 
 A commit takes tens of milliseconds, for which a single transaction would stall the loop. Commits are
-strictly in order; after any failure both are aborted, whatever state they are in.
+strictly in order, and so are the records of one shard: the second transaction gets none before all of the
+first are written. After any failure both are aborted, whatever state they are in.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from infra.streams.errors import FencedError, TransactionFailedError
 from infra.streams.records import Shard
@@ -36,6 +37,14 @@ class _Turn:
     tally: Tally = field(default_factory=Counter)
 
 
+class _Commit(NamedTuple):
+    """A transaction that is being committed: whether its records are written, and whether all is done."""
+
+    turn: _Turn
+    written: Future[None]
+    ended: Future[None]
+
+
 class Turns:
     """Sends in transactions. Every method may raise one of FAILURES; `restart` is what to do then."""
 
@@ -51,14 +60,20 @@ class Turns:
         self._make, self._committed = make, committed
         self._producers = [make(0), make(1)]
         self._open: _Turn | None = None
-        self._committing: tuple[_Turn, Future[None]] | None = None
+        self._committing: _Commit | None = None
         self._thread = ThreadPoolExecutor(1, "commit")
 
     def begin(self, group_metadata: Any) -> None:
-        """Have a transaction open. `group_metadata` is that of the poll whose records it will answer."""
+        """Have a transaction open. `group_metadata` is that of the poll whose records it will answer.
+
+        Waits until the other's records are written, which as a rule they are by the next poll's end.
+        """
         if self._open is not None:
             return
-        busy = self._committing[0].producer if self._committing else None
+        busy = None
+        if self._committing is not None:
+            self._committing.written.result()
+            busy = self._committing.turn.producer
         producer = next(each for each in self._producers if each is not busy)
         producer.begin()
         self._open = _Turn(producer, group_metadata)
@@ -84,7 +99,7 @@ class Turns:
 
     def tick(self) -> None:
         """Commit the open transaction unless another is being committed: until then it is filled on."""
-        if self._committing is not None and self._committing[1].done():
+        if self._committing is not None and self._committing.ended.done():
             self._end_commit()
         turn = self._open
         if turn is None:
@@ -125,14 +140,15 @@ class Turns:
     def _begin_commit(self) -> None:
         turn, self._open = self._open, None
         assert turn is not None
-        self._committing = turn, self._thread.submit(_commit, turn)
+        written = self._thread.submit(turn.producer.flush)
+        self._committing = _Commit(turn, written, self._thread.submit(_commit, turn, written))
 
     def _end_commit(self) -> None:
         if self._committing is None:
             return
-        turn, future = self._committing
+        turn = self._committing.turn
         try:
-            future.result()
+            self._committing.ended.result()
         except BaseException:
             self.drop()
             raise
@@ -140,6 +156,7 @@ class Turns:
         self._committed(turn.tally)
 
 
-def _commit(turn: _Turn) -> None:
+def _commit(turn: _Turn, written: Future[None]) -> None:
+    written.result()
     turn.producer.send_offsets(turn.offsets, turn.group_metadata)
     turn.producer.commit()

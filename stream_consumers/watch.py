@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from infra.metrics import Metrics
 from infra.settings import Settings
@@ -19,9 +19,13 @@ class Watch:
     """Sees whether the loop goes on, and serves the metrics from the moment that it has shards."""
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, consumer: StreamConsumer, waiting: Callable[[], int]
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        consumer: StreamConsumer,
+        waiting: Callable[[], Sequence[object]],
     ) -> None:
-        """`waiting` gives how many shards wait for a table."""
+        """`waiting` gives the shards that wait for a table, the first to wait first."""
         self._settings, self._metrics, self._consumer = settings, metrics, consumer
         self._waiting = waiting
         self._serving = contextlib.ExitStack()
@@ -51,7 +55,9 @@ class Watch:
         if silent_s > STUCK_AFTER_S:
             return f"the loop stands still for {silent_s:.0f} s"
         waiting = self._waiting()
-        return f"{waiting} shards wait for their terminals' table" if waiting else None
+        if not waiting:
+            return None
+        return f"{len(waiting)} shards wait for their terminals' table, the first for {waiting[0]}"
 
     def close(self) -> None:
         """Serve no more."""

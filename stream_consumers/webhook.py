@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import re
 import time
 from collections.abc import Callable
 from threading import Event
@@ -38,6 +39,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
 LONGEST_ASKED_WAIT_S = 60.0
 TIMEOUT = urllib3.Timeout(connect=5, read=10)
 TOLERANCE_S = 300
+STAMP = re.compile(r"[0-9]{1,12}")
 SIGNATURE_HEADER = "Millstream-Signature"
 AGAIN = (408, 425, 429)
 LOG_EVERY = 10
@@ -66,9 +68,9 @@ def signature(secret: bytes, timestamp_s: int, body: bytes) -> str:
 def is_genuine(secret: bytes, header: str, body: bytes, now_s: float) -> bool:
     """For a receiver: whether the header signs this body, at most TOLERANCE_S seconds from now."""
     stamp, _, _ = header.removeprefix("t=").partition(",")
-    if not stamp.isdecimal() or not stamp.isascii() or abs(now_s - int(stamp)) > TOLERANCE_S:
+    if not STAMP.fullmatch(stamp) or abs(now_s - int(stamp)) > TOLERANCE_S:
         return False
-    return hmac.compare_digest(header.encode(), signature(secret, int(stamp), body).encode())
+    return hmac.compare_digest(header.encode(errors="replace"), signature(secret, int(stamp), body).encode())
 
 
 class Webhook:
@@ -171,7 +173,7 @@ def _asked_wait_s(retry_after: str | None) -> float:
         return 0
     try:
         return Retry().parse_retry_after(retry_after)
-    except InvalidHeader:
+    except (InvalidHeader, ValueError, OverflowError):  # the others for numbers that are too large
         return 0
 
 

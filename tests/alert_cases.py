@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
 import subprocess
 import sys
 import threading
@@ -58,6 +59,21 @@ class Post(NamedTuple):
     is_genuine: bool
 
 
+@contextmanager
+def held_port() -> Iterator[int]:
+    """A port for the block's receivers: it refuses connections while there is none, and nobody takes it."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+class Server(ThreadingHTTPServer):
+    """Can listen at a held port."""
+
+    allow_reuse_port = True
+
+
 class Receiver:
     """A webhook's receiver: answers from `answers` (status, headers) while there are any, then 200."""
 
@@ -67,7 +83,7 @@ class Receiver:
         self.posts: list[Post] = []
         self.delay_s = delay_s
         self.answers = list(answers)
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _receiving(self))
+        self._server = Server(("127.0.0.1", port), _receiving(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/alerts"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()

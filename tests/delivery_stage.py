@@ -55,8 +55,8 @@ class Steps:
         if len(self.names) == self._crash_after:
             raise Crash
 
-    def commits(self) -> None:
-        """Called before a commit, which may be refused by an exception."""
+    def commits(self, consumer: SteppedConsumer) -> None:
+        """Called before a commit of a consumer, whose place in the group may be lost by it."""
 
     def done(self, name: str) -> None:
         """Called after each step."""
@@ -93,9 +93,14 @@ class SteppedConsumer(StreamConsumer):
     def commit(self, offsets: Mapping[Shard, int], metadata: Mapping[Shard, str] | None = None) -> None:
         """See StreamConsumer."""
         self.steps.check()
-        self.steps.commits()
+        self.steps.commits(self)
         super().commit(offsets, metadata)
         self.steps.done("offset")
+
+    def lose_place(self) -> None:
+        """Be as one whose place in the group somebody else has taken: its next commit is refused."""
+        coordinator = self._consumer._coordinator
+        coordinator.reset_generation(coordinator._generation.member_id)
 
 
 class Stage:

@@ -36,7 +36,7 @@ from tests import scorer_cases as cases
 SHARDS = 4
 DAYS = 6
 PER_DAY = 400
-WITHIN_S = 60.0
+WITHIN_S = 180.0
 TIMEOUT_S = 6
 SNAPSHOT_EVERY = 150
 

@@ -14,7 +14,7 @@ from infra.streams.producer import StreamProducer
 from infra.streams.records import Record, Shard
 from stream_consumers.worker import Batch, Relay
 
-WITHIN_S = 30.0
+WITHIN_S = 120.0
 
 
 def new_stream(servers: str, shards: int = 2) -> str:

@@ -117,6 +117,7 @@ def figures(run: str = "run-1", shards: int = 8, alerts: int = 600) -> StreamFig
         ],
         "shards_needed": 6,
         "data_set": "default",
+        "all_played": False,
         "input": None,
         "first_event_time": "2018-08-08T00:00:07Z",
         "last_event_time": "2018-09-08T04:11:52Z",

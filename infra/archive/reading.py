@@ -5,9 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -66,10 +65,7 @@ def read_rows(store: ObjectStore, held: Held, columns: Sequence[str]) -> pa.Tabl
     if held.intent.format == "parquet":
         table = pq.read_table(io.BytesIO(body), columns=list(columns))
     else:
-        events: list[dict[str, Any]] = [
-            msgspec.json.decode(line) for line in gzip.decompress(body).splitlines()
-        ]
-        table = pa.table({name: [event[name] for event in events] for name in columns})
+        table = object_rows(body, held.intent).select(list(columns))
     return table.filter(pa.array(held.mask))
 
 

@@ -15,7 +15,9 @@ LABEL_DELAY = timedelta(days=7)
 """How long after a fraud its label comes."""
 
 SCORERS = "fraud-scorer"
-DELIVERIES = tuple(f"delivery-{name}" for name in ("transactions", "labels", "decisions"))
+DELIVERED = ("transactions", "labels", "decisions")
+"""The streams that are archived."""
+DELIVERIES = tuple(f"delivery-{name}" for name in DELIVERED)
 SINKS = tuple(f"alerts-{name}" for name in ("log", "file", "webhook"))
 TERMINAL_VERSION = 1
 """Count it up when spark_jobs/terminal_features.py comes to mean something else: all tables are made anew."""
@@ -55,6 +57,11 @@ class DataSet:
     def manifest(self) -> str:
         """What the source holds, as JSON; written last."""
         return f"s3://{self.bucket}/datasets/{self._folder}/manifest.json"
+
+    @property
+    def emptying(self) -> str:
+        """There while the data set is being started anew: what was played of it may be gone in part."""
+        return f"s3://{self.bucket}/datasets/{self._folder}/emptying"
 
     @property
     def models(self) -> str:

@@ -112,7 +112,7 @@ class Sale(Event, frozen=True, kw_only=True):
 
     sale_id: Id
     sold_at: Time
-    month: Annotated[str, msgspec.Meta(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
+    month: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])\Z")]
     store: Text
     region: Text
     product: Text

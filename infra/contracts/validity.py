@@ -5,8 +5,10 @@ Each bad record has one reason, in one line, as the text of a PoisonRecordError.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import re
+from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import accumulate
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -20,6 +22,11 @@ FUTURE_LIMIT = timedelta(days=31)
 TIMED: tuple[type[Event], ...] = (Transaction,)
 """The kinds of events that `check_time` is for: in a shard their `event_time` only moves forward."""
 LARGEST_INT = 2**63 - 1
+MOST_NESTED = 64
+"""How deep objects and lists may lie in each other. A decoder's own limit depends on its caller's stack, so
+that one consumer would take what another refuses."""
+STRING = re.compile(rb'"(?:[^"\\]+|\\.)*+"?', re.DOTALL)
+STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 E = TypeVar("E", bound=Event)
 
@@ -40,8 +47,11 @@ def read_event(kind: type[E], record: HasKeyAndValue) -> E:
     """The event of a record. Raises PoisonRecordError when it is not one, or not under its own key."""
     if record.value is None:
         raise PoisonRecordError("no value")
+    _check_nesting(record.value)
     try:
         event: E = decoder(kind).decode(record.value)
+        if not record.value.isascii():
+            record.value.decode()  # the decoder does not look into fields that it does not know
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise PoisonRecordError(" ".join(str(error).split())) from error
     for name in _integers(kind):
@@ -56,9 +66,25 @@ def check_time(event_time: datetime, newest: datetime) -> None:
     """Refuse an event too far past `newest`, the newest good event time of its shard before it."""
     if event_time - newest > FUTURE_LIMIT:
         raise PoisonRecordError(
-            f"event_time {event_time:%Y-%m-%dT%H:%M:%SZ} is more than {FUTURE_LIMIT.days} days past the "
-            f"shard's newest, {newest:%Y-%m-%dT%H:%M:%SZ}"
+            f"event_time {_shown(event_time)} is more than {FUTURE_LIMIT.days} days past the "
+            f"shard's newest, {_shown(newest)}"
         )
+
+
+def _check_nesting(value: bytes) -> None:
+    if value.count(b"[") + value.count(b"{") <= MOST_NESTED:
+        return
+    steps = (STEPS.get(byte, 0) for byte in STRING.sub(b"", value))
+    if any(depth > MOST_NESTED for depth in accumulate(steps)):
+        raise PoisonRecordError(f"objects and lists lie more than {MOST_NESTED} deep in each other")
+
+
+def _shown(time: datetime) -> str:
+    """A time in UTC; one that would leave the calendar by that as it is."""
+    try:
+        return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except OverflowError:
+        return time.isoformat()
 
 
 @cache

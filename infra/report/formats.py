@@ -12,6 +12,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def rate(per_second: float) -> str:
+    """5000 -> 5,000/s; below ten with a tenth: 0.5/s."""
+    return f"{count(per_second)}/s" if per_second >= 10 or not per_second else f"{per_second:.1f}/s"
+
+
 def threshold(score: float) -> str:
     """A score from which something is done: 0.587; never, where it is above any score."""
     return "never" if score > 1 else f"{score:.3f}"

@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from infra.contracts.events import Alert
-from infra.report.formats import DASH, count, counted, duration
+from infra.report.formats import DASH, count, counted, duration, rate
 from infra.report.live_bars import ASCII, BLOCKS, bars
 from infra.report.stream_words import millis, plain_amount, printable
 from infra.streams.limits import RECORDS_PER_S
@@ -120,7 +120,7 @@ class LiveView:
 
     def _lines(self, state: LiveState, width: int) -> Iterator[Text]:
         full = HEADROOM * max((state.rate_asked, *self._rates, *self._scored))
-        inward = f"{count(state.rate_in)}/s of {count(state.rate_asked)}/s, {count(state.sent)} sent"
+        inward = f"{rate(state.rate_in)} of {rate(state.rate_asked)}, {count(state.sent)} sent"
         yield _line("in", inward).append(self._spark(self._rates, full, width), "green")
         scored = f"{count(state.rate_scored)}/s, {count(state.decided)} decided"
         yield _line("scored", scored).append(self._spark(self._scored, full, width), "blue")

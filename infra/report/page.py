@@ -11,7 +11,7 @@ from infra.report.environment import environment_of
 
 FILTERS = (
     formats.cents, formats.count, formats.counted, formats.dollars, formats.duration, formats.memory,
-    formats.moment, formats.percent, formats.threshold,
+    formats.moment, formats.percent, formats.rate, formats.threshold,
 )  # fmt: skip
 
 

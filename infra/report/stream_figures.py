@@ -119,6 +119,8 @@ class StreamFigures(TypedDict):
     """`default`, or the id of another one."""
     input: str | None
     """The user's file; None for the simulator."""
+    all_played: bool
+    """Whether nothing is left of the data set, so that the next run plays nothing."""
     first_event_time: str | None
     last_event_time: str | None
     scorers: int

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.report import stream_words as words
-from infra.report.formats import count, counted, duration, memory, percent
+from infra.report.formats import count, counted, duration, memory, percent, rate
 from infra.report.stream_figures import StreamFigures
 
 
@@ -32,10 +32,10 @@ def _proof(figures: StreamFigures) -> Iterator[tuple[str, str | Text]]:
 
 
 def _speed(figures: StreamFigures) -> Iterator[tuple[str, str | Text]]:
-    played = f"{count(figures['rate_per_s'])}/s for {duration(figures['seconds']['play'])}"
+    played = f"{rate(figures['rate_per_s'])} for {duration(figures['seconds']['play'])}"
     held = f"{counted(figures['throttled'], 'put')} throttled"
     refused = f", {counted(figures['refused'], 'record')} refused" if figures["refused"] else ""
-    yield "rate", f"{played} ({count(figures['rate_asked'])}/s asked), {held}{refused}"
+    yield "rate", f"{played} ({rate(figures['rate_asked'])} asked), {held}{refused}"
     use = f", the fullest at {percent(words.fullest(figures))} of its limit" if figures["shards"] else ""
     short = (figures["shards_needed"] or 0) > len(figures["shards"])
     yield "shards", Text(f"{words.shard_line(figures)}{use}", style="bold yellow" if short else "")
@@ -65,4 +65,6 @@ def _run(figures: StreamFigures) -> Iterator[tuple[str, str | Text]]:
         times = counted(figures["restarts"], "time")
         yield "restarts", Text(f"a process died and was started again {times}", style="yellow")
     yield "peak memory", memory(figures["peak_memory_mb"])
+    if figures["all_played"]:
+        yield "next", Text(words.ALL_PLAYED, style="yellow")
     yield from figures["places"].items()

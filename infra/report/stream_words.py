@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from infra.report.formats import DASH, count, counted, duration, percent, threshold, utc
+from infra.report.formats import DASH, count, counted, duration, percent, rate, threshold, utc
 from infra.report.stream_figures import ModelFigures, StreamFigures
 from infra.streams.limits import RECORDS_PER_S
 
 NOTHING = "nothing was sent"
+ALL_PLAYED = "all transactions of the data set are played; FRESH=1 plays them again"
 
 
 def proof_counts(figures: StreamFigures) -> str:
@@ -51,7 +52,7 @@ def shard_line(figures: StreamFigures) -> str:
     here = counted(shards, "shard")
     if needed is None:
         return here
-    keys = f"these keys at {count(figures['rate_asked'])}/s need {needed}"
+    keys = f"these keys at {rate(figures['rate_asked'])} need {needed}"
     if needed > shards:
         return f"{here} can't keep up: {keys} (run it with SHARDS={needed})"
     return f"{here}; {keys}"

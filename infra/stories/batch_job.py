@@ -28,7 +28,7 @@ from infra.report.terminal import summary
 from infra.settings import ROOT, Settings
 from infra.stories.batch_figures import batch_figures
 from infra.stories.cluster_run import failure, run_cluster
-from infra.stories.run import Stopwatch, Variable, only_one, run_name
+from infra.stories.run import Stopwatch, Variable, only_one, run_child, run_name
 from infra.supervisor import Supervisor
 from infra.terminal import terminal
 
@@ -189,13 +189,7 @@ class Story:
         rows = self.options.rows or DEFAULT_ROWS
         seed = DEFAULT_SEED if self.options.seed is None else self.options.seed
         command = [sys.executable, "-m", "producers.sales", "--rows", str(rows), "--seed", str(seed)]
-        child = self.supervisor.start("sales", command, log=None, environment=live.environment())
-        try:
-            code = child.process.wait()
-        finally:
-            self.supervisor.stop_all()
-        if code:
-            raise UserError(f"the sales could not be generated (exit code {code}, see above)")
+        run_child(self.supervisor, live, "sales", command, "the sales could not be generated")
 
     def _report(self, live: Settings, cluster: Cluster, source: str) -> int:
         """Say what came of it: the report, or which step failed and where its logs are."""

@@ -56,6 +56,8 @@ def main(
         with servers(settings) as live:
             if has_standing_consumers(live, data_set):
                 _wait_for_archive(live, data_set, console)
+            else:
+                _check_archive(live, data_set)
             summary = reconcile(live, data_set, console)
             _say(console, data_set, summary, time.time() - began)
     return process.EXIT_FAILED if summary["decisions_that_differ"] else 0
@@ -75,6 +77,18 @@ def _wait_for_archive(settings: Settings, data_set: DataSet, console: Console) -
     with progress(console, "archive") as update, StreamAdmin(settings.kafka_servers) as admin:
         Streams(admin, data_set, settings.home).reach_ends(update)
         update(1.0, "all archived")
+
+
+def _check_archive(settings: Settings, data_set: DataSet) -> None:
+    """Raises UserError when a run left something that is not archived: it was ended before its drain."""
+    with StreamAdmin(settings.kafka_servers) as admin:
+        left = Streams(admin, data_set, settings.home).unarchived()
+    if left:
+        same = " with the same INPUT or SHARDS" if data_set.id else ""
+        raise UserError(
+            f"{count(left)} records of a run that did not end are not archived yet; "
+            f"run `make stream-demo`{same} first, which does that"
+        )
 
 
 def last_data_set(settings: Settings) -> DataSet:
@@ -121,7 +135,7 @@ def reconcile_request(data_set: DataSet, output: str) -> dict[str, Any]:
 
 
 def _say(console: Console, data_set: DataSet, summary: dict[str, Any], seconds: float) -> None:
-    """The summary, and the first differences' counts by feature."""
+    """The summary, differences by feature, and the first of them."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -150,6 +164,8 @@ def _say(console: Console, data_set: DataSet, summary: dict[str, Any], seconds: 
     table.add_row("output", summary["output"])
     table.add_row("time", f"{seconds:.0f} s")
     console.print(table)
+    for line in summary["first"]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

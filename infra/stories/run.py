@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -11,9 +11,11 @@ from typing import Any
 import click
 from filelock import FileLock, Timeout
 
+from infra import process
 from infra.cluster.model import new_id
-from infra.contracts.errors import UserError
+from infra.contracts.errors import FailedError, UserError
 from infra.settings import Settings
+from infra.supervisor import Supervisor
 
 
 class Variable(click.Option):
@@ -73,3 +75,22 @@ def only_one(settings: Settings, job: str, words: str) -> Iterator[None]:
 def run_name(began: float) -> str:
     """A name for a run that began at a time (seconds since 1970): unique, sorted by time."""
     return f"{datetime.fromtimestamp(began, UTC):%Y%m%dT%H%M%SZ}-{new_id('').lower()[:4]}"
+
+
+def run_child(
+    supervisor: Supervisor, settings: Settings, name: str, command: Sequence[str], failed: str
+) -> None:
+    """Run a process that says on the terminal how far it is, to its end.
+
+    Leaves with exit code 2 when it refused its input, having said why. Raises FailedError, with what
+    `failed`, when it did not do its work.
+    """
+    child = supervisor.start(name, command, log=None, environment=settings.environment())
+    try:
+        code = child.process.wait()
+    finally:
+        supervisor.stop_all()
+    if code == process.EXIT_USER_ERROR:
+        raise SystemExit(code)
+    if code:
+        raise FailedError(f"{failed} (exit code {code}, see above)")

@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from infra import process
 from infra.contracts.datasets import DataSet
 from infra.settings import Settings
-from infra.stories.stream_processes import ProcessFailedError
+from infra.stories.run import run_child
 from infra.supervisor import Supervisor
 
 
@@ -20,20 +19,9 @@ def named_data_set(supervisor: Supervisor, settings: Settings, arguments: Sequen
 
 
 def run_dataset(supervisor: Supervisor, settings: Settings, arguments: Sequence[str]) -> dict[str, Any]:
-    """Run producers.dataset, which says on the terminal how far it is; its result.
-
-    Leaves with exit code 2 when it refused its input, having said why.
-    """
+    """Run producers.dataset; its result. Ends as `run_child` says."""
     result = settings.home / "run" / "data-set.json"
     command = [sys.executable, "-m", "producers.dataset", *arguments, "--result", str(result)]
-    child = supervisor.start("data-set", command, log=None, environment=settings.environment())
-    try:
-        code = child.process.wait()
-    finally:
-        supervisor.stop_all()
-    if code == process.EXIT_USER_ERROR:
-        raise SystemExit(code)
-    if code:
-        raise ProcessFailedError(f"the data set could not be made (exit code {code}, see above)")
+    run_child(supervisor, settings, "data-set", command, "the data set could not be made")
     made: dict[str, Any] = json.loads(result.read_text())
     return made

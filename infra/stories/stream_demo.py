@@ -23,7 +23,7 @@ from infra.settings import Settings
 from infra.stories.fraud_model import making, prepare_model
 from infra.stories.run import Stopwatch, Variable, only_one, run_name
 from infra.stories.stream_data import named_data_set, run_dataset
-from infra.stories.stream_fresh import start_anew
+from infra.stories.stream_fresh import is_half_done, start_anew
 from infra.stories.stream_play import Plan, Play, Played, has_standing_consumers
 from infra.stories.stream_results import Circumstances, report
 from infra.supervisor import Supervisor
@@ -58,12 +58,19 @@ class Options:
         for name, value, least, most in limits:
             if value is not None and not least <= value <= most:
                 raise UserError(f"{name} is {least:,} to {most:,}, not {value:,}")
+        if self.transactions < 1:
+            raise UserError("RATE times SECONDS is less than one transaction; give more of either")
         if not self.input and (self.columns or self.history is not None):
             raise UserError("COLUMNS and HISTORY describe transactions of your own; give INPUT too")
         if self.columns:
             TRANSACTIONS.parse(self.columns)
         if self.input and not Path(self.input).expanduser().is_file():
             raise UserError(f"INPUT={self.input} is not a file; give one CSV or Parquet file of transactions")
+
+    @property
+    def transactions(self) -> int:
+        """How many are to be played."""
+        return int((self.rate or DEFAULT_RATE) * (self.seconds or DEFAULT_SECONDS))
 
     def data_set_arguments(self) -> list[str]:
         """The data set, as producers.dataset takes it."""
@@ -152,7 +159,7 @@ class Story:
 
         Raises UserError for what the data set's standing consumers don't allow.
         """
-        data_set = named_data_set(self.supervisor, self.settings, self.options.data_set_arguments())
+        data_set = named_data_set(self.supervisor, self.settings, self._data_set_arguments())
         if has_standing_consumers(self.settings, data_set) and (self.options.fresh or self.options.scorers):
             asked = "FRESH" if self.options.fresh else "SCORERS"
             raise UserError(
@@ -161,12 +168,15 @@ class Story:
             )
         return data_set
 
+    def _data_set_arguments(self) -> list[str]:
+        """The data set and how much of it is to be played, as producers.dataset takes it."""
+        return [*self.options.data_set_arguments(), "--live", str(self.options.transactions + 1)]
+
     def _make(self, live: Settings, data_set: DataSet) -> Manifest:
         """Make the data set hold what is to be played."""
-        if self.options.fresh:
+        if self.options.fresh or is_half_done(live, data_set):
             start_anew(live, data_set)
-        needed = int(self.plan.rate * self.plan.seconds) + 1
-        run_dataset(self.supervisor, live, [*self.options.data_set_arguments(), "--live", str(needed)])
+        run_dataset(self.supervisor, live, self._data_set_arguments())
         manifest = read_manifest(ObjectStore(live).get, data_set)
         assert manifest is not None
         return manifest

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,12 +16,13 @@ from infra.contracts.errors import FailedError
 from infra.progress import Update
 from infra.stories.stream_proof import Ids
 from infra.streams.consumer import StreamConsumer
+from infra.streams.errors import KafkaUnavailableError
 from infra.streams.limits import ShardUse
+from infra.streams.reading import read_to
 from infra.streams.records import Record, Shard
 
 Ranges = Mapping[Shard, tuple[int, int]]
 """For each shard its first offset and the one after its last."""
-POLL_S, MOST_RECORDS = 0.5, 5_000
 SILENT_S = 90.0
 """How long nothing may come; a broker may be about to be started again."""
 
@@ -116,19 +115,15 @@ def _records(servers: str, ranges: Ranges, update: Update) -> Iterator[Record]:
     """All committed records of the ranges. Raises FailedError when none comes for SILENT_S."""
     wanted = {shard: span for shard, span in ranges.items() if span[0] < span[1]}
     total = sum(end - begin for begin, end in wanted.values())
-    least, moved_at = math.inf, time.monotonic()
+    ends = {shard: end for shard, (_, end) in wanted.items()}
     with _reader(servers, wanted) as consumer:
-        while left := sum(max(0, end - consumer.position(shard)) for shard, (_, end) in wanted.items()):
-            update(1 - left / total, f"{total - left:,} records read back")
-            if left < least:
-                least, moved_at = left, time.monotonic()
-            elif time.monotonic() - moved_at > SILENT_S:
-                raise FailedError(
-                    f"Kafka at {servers} gave no more records, {total - left:,} of {total:,} were read back; "
-                    "once it answers, the next run goes on from here"
-                )
-            for shard, records in consumer.poll(POLL_S, MOST_RECORDS).items():
-                yield from (record for record in records if record.offset < wanted[shard][1])
+        try:
+            for left, batch in read_to(consumer, ends, SILENT_S):
+                for shard, records in batch.items():
+                    yield from (record for record in records if record.offset < ends[shard])
+                update(1 - left / total, f"{total - left:,} records read back")
+        except KafkaUnavailableError as error:
+            raise FailedError(f"{error}; once it answers, the next run goes on from here") from error
 
 
 @contextmanager

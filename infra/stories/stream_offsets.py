@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from infra import metrics
-from infra.contracts.datasets import DELIVERIES, SCORERS, DataSet
+from infra.contracts.datasets import DELIVERED, DELIVERIES, SCORERS, DataSet
 from infra.contracts.errors import FailedError
 from infra.progress import Update
 from infra.streams.admin import StreamAdmin
@@ -78,6 +78,15 @@ class Streams:
                 for goal in self._goals(self._data_set.stream(name), groups)
             ]
             self._reach(wanted, update)
+
+    def unarchived(self) -> int:
+        """Records that no delivery stream has committed yet."""
+        found = [
+            goal
+            for name, group in zip(DELIVERED, DELIVERIES, strict=True)
+            for goal in self._goals(self._data_set.stream(name), [self._data_set.group(group)])
+        ]
+        return self._answer(lambda: sum(goal.behind(self._admin) for goal in found))
 
     def _goals(self, stream: str, groups: Sequence[str]) -> list[Goal]:
         return self._answer(lambda: goals(self._admin, stream, groups))

@@ -41,6 +41,11 @@ def has_standing_consumers(settings: Settings, data_set: DataSet) -> bool:
     return bool(settings.standing) and not data_set.id
 
 
+def alerts_file(settings: Settings, data_set: DataSet) -> Path:
+    """The file that takes a data set's alerts."""
+    return settings.home / "alerts" / f"{data_set.stream('alerts')}.jsonl"
+
+
 @dataclass(frozen=True)
 class Plan:
     """What shall be played: `rate` transactions a second for `seconds`, scored by so many scorers."""
@@ -90,7 +95,7 @@ class Play:
         self._admin = StreamAdmin(settings.kafka_servers)
         self._streams = Streams(self._admin, data_set, settings.home, self._watch)
         self._summary = settings.home / "run" / f"producer-{data_set.id or 'default'}.json"
-        self._alerts_file = settings.home / "alerts" / f"{data_set.stream('alerts')}.jsonl"
+        self._alerts_file = alerts_file(settings, data_set)
         self._reading = ExitStack()
         self._early = False
         self._next_sample = math.inf

@@ -33,11 +33,12 @@ from infra.streams.brokers import CONNECTING, answering, connecting
 from infra.streams.consumer import StreamConsumer
 from infra.streams.errors import StreamInUseError
 from infra.streams.producer import REQUEST_BYTES
+from infra.streams.reading import read_to
 from infra.streams.records import Record, Shard
 
 HOUR_MS = 3_600_000
 SETTLE_S = 20
-LOOK_BACK = 200
+LOOK_BACK, SILENT_S = 200, 30.0
 # On a new cluster the topic that groups are kept in is made by the first who asks for one; a broker that was
 # started again reads it first.
 COORDINATED = Retrying(
@@ -295,8 +296,8 @@ def _last_of(
     consumer.assign(starts)
     for shard, offset in starts.items():
         consumer.seek(shard, offset)
-    while any(consumer.position(shard) < ends[shard] for shard in starts):
-        for shard, records in consumer.poll(0.2, 5000).items():
+    for _, batch in read_to(consumer, {shard: ends[shard] for shard in starts}, SILENT_S):
+        for shard, records in batch.items():
             last = next(filter(is_meant, reversed(records)), None)
             if last is not None:
                 found[shard] = last

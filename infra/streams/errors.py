@@ -29,6 +29,10 @@ class FencedError(Exception):
     """Another process has taken over: a transactional id, or this consumer's place in its group."""
 
 
+class IdTakenError(FencedError):
+    """Another process has a producer of the same transactional id."""
+
+
 class TransactionFailedError(Exception):
     """A transaction can't be completed; close its producer and begin anew from the committed offsets."""
 

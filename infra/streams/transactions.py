@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from kafka.structs import OffsetAndMetadata
 
 from infra.streams.appending import Appender, failure
 from infra.streams.brokers import CONNECTING, connecting
-from infra.streams.errors import FencedError, TransactionFailedError
+from infra.streams.errors import FencedError, IdTakenError, TransactionFailedError
 from infra.streams.producer import DELIVER_WITHIN_MS, DURABLE, close_producer, shard_count
 from infra.streams.records import Shard, shard_number
 
@@ -35,6 +36,8 @@ FENCED = (
     ProducerFencedError,
     UnknownMemberIdError,
 )
+BY_ID = (InvalidProducerEpochError, ProducerFencedError)
+"""What a later owner of the id causes, and also a broker that has ended a transaction for its time-out."""
 RETRY_MS = 10
 """Kafka's client sleeps so long before it asks again, as it must while the last commit is being completed."""
 
@@ -51,7 +54,8 @@ class TransactionalProducer:
         """`timeout_s` is how long an abandoned transaction may hold readers up."""
         self._timeout_ms = round(timeout_s * 1000)
         self._shards: dict[str, int] = {}
-        self._written: set[Any] = set()  # the future of each batch of the transaction
+        self._written: set[Any] = set()  # the future of each batch that was not flushed yet
+        self._began = time.monotonic()
         with connecting(servers):
             self._producer = KafkaProducer(
                 bootstrap_servers=servers.split(","),
@@ -79,6 +83,7 @@ class TransactionalProducer:
     def begin(self) -> None:
         """Begin a transaction."""
         self._written.clear()
+        self._began = time.monotonic()
         self._appender.begin()
         with self._told():
             self._producer.begin_transaction()
@@ -108,6 +113,15 @@ class TransactionalProducer:
             self._shards[stream] = shard_count(self._producer, stream)
         return self._shards[stream]
 
+    def flush(self) -> None:
+        """Have all records written that were sent so far; they are seen after the commit."""
+        with self._told():
+            self._producer.flush(timeout=self._timeout_ms / 1000)
+            for future in self._written:
+                if (wrong := failure(future)) is not None:
+                    raise self._known(wrong)
+        self._written.clear()
+
     def send_offsets(self, offsets: Mapping[Shard, int], group_metadata: Any) -> None:
         """Commit, with the transaction, how far the shards were read: the next offset of each.
 
@@ -121,12 +135,9 @@ class TransactionalProducer:
 
     def commit(self) -> None:
         """Commit: all records and offsets of the transaction stand when it returns, seen moments later."""
+        if self._written:
+            self.flush()  # the client would commit without a record that it gave up
         with self._told():
-            # The client would commit without a record that it gave up.
-            self._producer.flush(timeout=self._timeout_ms / 1000)
-            for future in self._written:
-                if (wrong := failure(future)) is not None:
-                    raise self._known(wrong)
             self._wait(self._manager.begin_commit())
 
     def abort(self) -> None:
@@ -152,7 +163,9 @@ class TransactionalProducer:
             raise self._known(error) from error
 
     def _known(self, error: KafkaError) -> FencedError | TransactionFailedError:
-        """Kafka's many errors as the two that a caller tells apart."""
+        """Kafka's many errors as those that a caller tells apart."""
         cause = self._manager.last_error or error  # a later call only says that there was an error
-        kind = FencedError if isinstance(cause, FENCED) else TransactionFailedError
-        return kind(f"{type(cause).__name__}: {cause}")
+        text = f"{type(cause).__name__}: {cause}"
+        if isinstance(cause, BY_ID) and time.monotonic() - self._began < self._timeout_ms / 1000:
+            return IdTakenError(text)
+        return FencedError(text) if isinstance(cause, FENCED) else TransactionFailedError(text)

@@ -20,6 +20,7 @@ from infra.warehouse import open_warehouse
 from producers.sales_patterns import expected_index
 from tests.cluster_cases import WITHIN_S
 
+pytestmark = pytest.mark.timeout(1200)
 SMALL = ("--core", "1", "--task", "0")
 
 

@@ -157,6 +157,7 @@ def test_killed_processes_lose_nothing(
     report = figures(home, subprocess.CompletedProcess(child.args, child.returncode, output, errors))
     check_proof(report)
     assert report["restarts"] == 5
+    assert len(Path(report["places"]["alerts"]).read_text().splitlines()) == report["alerts"]
 
 
 @pytest.mark.slow
@@ -176,6 +177,23 @@ def test_a_killed_server_loses_nothing(
 
 
 @pytest.mark.slow
+def test_a_run_that_was_killed_is_finished_by_the_next(
+    home: Settings, transactions: Path, request: pytest.FixtureRequest
+) -> None:
+    """Before that, what it left can't be reconciled, and why is said."""
+    child = playing(home, request, *own(transactions), "--rate", "100", "--seconds", "600")
+    child.send_signal(signal.SIGSTOP)
+    kill(home, child, "delivery")
+    child.kill()
+    child.communicate(timeout=WITHIN_S)
+    refused = run(home, "reconcile", *own(transactions))
+    assert refused.returncode == 2
+    assert "not archived yet; run `make stream-demo` with the same INPUT or SHARDS first" in refused.stderr
+    report = figures(home, run(home, "stream_demo", *own(transactions), "--rate", "100", "--seconds", "2"))
+    check_proof(report)
+
+
+@pytest.mark.slow
 def test_what_was_decided_can_be_reconciled(home: Settings, transactions: Path) -> None:
     """After all of that, the batch code comes to the same features and scores."""
     done = run(home, "reconcile", *own(transactions))
@@ -190,6 +208,8 @@ def test_what_was_decided_can_be_reconciled(home: Settings, transactions: Path) 
         ("stream_demo", ("--rate", "0"), "RATE"),
         ("stream_demo", ("--seconds", "x"), "SECONDS"),
         ("stream_demo", ("--shards", "500"), "SHARDS"),
+        ("stream_demo", ("--rate", "0.1", "--seconds", "5"), "less than one transaction"),
+        ("stream_demo", ("--rate", "1000000", "--seconds", "86400"), "GB of memory"),
         ("stream_demo", ("--input", "/nowhere/at.csv"), "/nowhere/at.csv"),
         ("stream_demo", ("--columns", "card_id=a"), "INPUT"),
         ("stream_demo", ("--input", __file__, "--columns", "card=a"), "'card'"),

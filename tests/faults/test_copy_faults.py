@@ -18,6 +18,7 @@ from tests.delivery_cases import decision
 from tests.delivery_stage import WITHIN_S, Stage, stage
 from tests.postgres import Postgres
 
+pytestmark = pytest.mark.timeout(1200)
 WAITING = """
     SELECT 1 FROM pg_locks
     WHERE NOT granted AND locktype = 'relation' AND relation = '{table}'::regclass

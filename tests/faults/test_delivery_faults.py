@@ -20,6 +20,8 @@ from infra.settings import Settings
 from tests.delivery_cases import T0, transaction
 from tests.delivery_stage import WITHIN_S, Stage, ids, stage
 
+pytestmark = pytest.mark.timeout(1200)
+
 
 @pytest.fixture
 def scene(s3_settings: Settings, kafka_settings: Settings, tmp_path: Path) -> Iterator[Stage]:

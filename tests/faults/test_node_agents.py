@@ -21,6 +21,7 @@ from tests import cluster_cases as cases
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8"),
 ]
 HOSTS = ("127.0.0.2", "127.0.0.3", "127.0.0.4")

@@ -12,7 +12,6 @@ import urllib3
 
 from infra import metrics
 from infra.contracts.errors import UserError
-from infra.local.ports import free_ports
 from infra.metrics import Metrics
 from infra.settings import Settings
 from infra.streams.consumer import StreamConsumer
@@ -27,10 +26,11 @@ from tests.alert_cases import (
     AlertStage,
     alert,
     alert_stage,
+    held_port,
     in_order,
     receiving,
 )
-from tests.stream_cases import Running, wait
+from tests.stream_cases import WITHIN_S, Running, wait
 
 
 @pytest.fixture
@@ -92,6 +92,8 @@ def join(scene: AlertStage) -> Iterator[Join]:
     for member in members:
         member.running.stop.set()
         member.handler.abandon()
+    for member in members:
+        member.running.join(WITHIN_S)
 
 
 def served(scene: AlertStage, sink: str) -> str:
@@ -115,13 +117,13 @@ def test_every_sink_takes_every_alert(scene: AlertStage) -> None:
             assert f'millstream_alert_delay_seconds_count{{sink="{sink}"}} 60.0' in text
             assert f'millstream_dead_letters_total{{stream="{scene.stream}"}} 1.0' in text
         first.send_signal(signal.SIGTERM)
-        said, _ = first.communicate(timeout=30)
+        said, _ = first.communicate(timeout=WITHIN_S)
         assert first.returncode == 0, said
         scene.put(map(alert, range(60, 70)))
         second = scene.start(*arguments)
         wait(lambda: all(scene.committed(sink) == 71 for sink in ("log", "file", "webhook")))
         second.send_signal(signal.SIGINT)
-        said += second.communicate(timeout=30)[0]
+        said += second.communicate(timeout=WITHIN_S)[0]
         assert second.returncode == 0, said
     assert said.count(" block  card ") == 70
     assert said.count("holds no alert") == 3
@@ -189,12 +191,12 @@ def test_a_second_process_is_refused(scene: AlertStage) -> None:
     wait(lambda: scene.committed("file") == 10)
     same = scene.start("--sink", "file", "--file", str(scene.file))
     other = scene.start("--sink", "file", "--file", str(scene.file.with_name("other")))
-    said, _ = same.communicate(timeout=60)
+    said, _ = same.communicate(timeout=WITHIN_S)
     assert same.returncode == 2, said
     assert "another process writes" in said
     scene.put(map(alert, range(10, 20)))
     wait(lambda: scene.committed("file") == 20)
-    said, _ = other.communicate(timeout=60)
+    said, _ = other.communicate(timeout=WITHIN_S)
     assert other.returncode == 2, said
     assert "another process takes" in said
     assert first.poll() is None
@@ -214,15 +216,15 @@ def test_a_file_needs_all_shards(scene: AlertStage, join: Join) -> None:
 
 def test_a_receiver_that_is_down_loses_nothing(scene: AlertStage, join: Join) -> None:
     """All alerts arrive when it is up, each card's in order; meanwhile the place in the group is kept."""
-    (port,) = free_ports(1)
-    webhook = Webhook(f"http://127.0.0.1:{port}/", SECRET)
     scene.put(map(alert, range(100)))
-    member = join(webhook)
-    member.wait(lambda: webhook.trouble is not None)
-    assert sum(member.handler.offsets.values()) == 0
-    with receiving(port) as receiver:
-        member.wait_for(100)
-        member.end()
+    with held_port() as port:
+        webhook = Webhook(f"http://127.0.0.1:{port}/", SECRET)
+        member = join(webhook)
+        member.wait(lambda: webhook.trouble is not None)
+        assert sum(member.handler.offsets.values()) == 0
+        with receiving(port) as receiver:
+            member.wait_for(100)
+            member.end()
     assert webhook.trouble is None
     posted = [post.alert["transaction_id"] for post in receiver.posts]
     assert sorted(posted) == list(range(100))
@@ -231,19 +233,19 @@ def test_a_receiver_that_is_down_loses_nothing(scene: AlertStage, join: Join) ->
 
 def test_members_come_and_go_in_an_outage(scene: AlertStage, join: Join) -> None:
     """A second member joins while nothing can be delivered, the first leaves; nothing is lost."""
-    (port,) = free_ports(1)
-    url = f"http://127.0.0.1:{port}/"
     scene.put(map(alert, range(60)))
-    first = join(Webhook(url, SECRET))
-    first.wait(lambda: len(first.handler.offsets) == 2)
-    second = join(Webhook(url, SECRET))
-    first.wait(lambda: len(first.handler.offsets) == len(second.handler.offsets) == 1)
-    first.end()
-    second.wait(lambda: len(second.handler.offsets) == 2)
-    with receiving(port) as receiver:
-        scene.put(map(alert, range(60, 90)))
-        second.wait_for(90)
-        second.end()
+    with held_port() as port:
+        url = f"http://127.0.0.1:{port}/"
+        first = join(Webhook(url, SECRET))
+        first.wait(lambda: len(first.handler.offsets) == 2)
+        second = join(Webhook(url, SECRET))
+        first.wait(lambda: len(first.handler.offsets) == len(second.handler.offsets) == 1)
+        first.end()
+        second.wait(lambda: len(second.handler.offsets) == 2)
+        with receiving(port) as receiver:
+            scene.put(map(alert, range(60, 90)))
+            second.wait_for(90)
+            second.end()
     taken = [post.alert["transaction_id"] for post in receiver.taken()]
     assert sorted(taken) == list(range(90))
     assert in_order(taken)
@@ -268,13 +270,13 @@ def test_what_is_not_committed_is_posted_again_with_the_same_key(scene: AlertSta
     scene.put(map(alert, range(30)))
     with receiving(answers=[(200, {})] * 10 + [(404, {})]) as receiver:
         process = scene.start("--sink", "webhook", "--url", receiver.url)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=WITHIN_S)
         assert process.returncode == 2, said
         assert said.strip().splitlines()[-1].startswith("error: the webhook at http://127.0.0.1")
         member = scene.start("--sink", "webhook", "--url", receiver.url)
         wait(lambda: scene.committed("webhook") == 30)
         member.send_signal(signal.SIGTERM)
-        member.wait(30)
+        member.wait(WITHIN_S)
     taken = [post.alert["transaction_id"] for post in receiver.taken()]
     assert sorted(taken) == list(range(30))
     assert in_order(taken)
@@ -294,7 +296,7 @@ def test_what_is_not_committed_is_posted_again_with_the_same_key(scene: AlertSta
 def test_a_mistake_is_one_line(scene: AlertStage, arguments: list[str], words: str) -> None:
     """It says what to do, and the exit code is 2."""
     process = scene.start(*arguments)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 2, said
     assert said.startswith("error: ")
     assert words in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import random
 import re
 import signal
@@ -23,13 +24,17 @@ from infra.archive.intents import Intents
 from infra.archive.reading import delivered_errors, delivered_rows
 from infra.contracts.events import Transaction, encode
 from infra.settings import Settings
+from infra.streams import producer as streams_producer
 from infra.streams.admin import StreamAdmin
 from infra.streams.errors import InvalidArgumentException
 from infra.streams.limits import RECORD_BYTES
+from infra.streams.producer import StreamProducer
 from infra.streams.records import Record
+from stream_consumers.scorer import KEY_BYTES
 from tests import scorer_cases as cases
 from tests.scorer_stage import DAYS, WITHIN_S, Stage, check, stage
 
+pytestmark = pytest.mark.timeout(1200)
 GOOD_PER_DAY = 800
 OF_EACH_KIND = 200
 FIELDS = Transaction.__struct_fields__
@@ -100,6 +105,39 @@ def test_a_thousand_broken_records_among_good_ones(scene: Stage) -> None:
     rows = {row["transaction_id"]: row for row in written.rows}
     assert len(written.rows) == len(rows)
     assert rows == {each.transaction_id: structs.asdict(each) for each in good}
+
+
+def test_what_no_shard_takes_but_compressed_is_cut_in_the_dead_letters(
+    scene: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other producers may put it. The errors of delivery, which have no limit, have the whole of it."""
+    scene.publish()
+    good, size = scene.live[0], 3 * RECORD_BYTES
+    keys, values = ("C00001", "k" * size), (b"[" * size, b"{")
+    for name in ("RECORD_BYTES", "KEY_CHARACTERS"):
+        monkeypatch.setattr(streams_producer, name, 2 * size)
+    monkeypatch.setitem(streams_producer.DURABLE, "compression_type", "gzip")
+    hours = itertools.count(0, 3600).__next__
+    other = StreamProducer(scene.settings.kafka_servers, "other", clock=hours)
+    for key, value in zip(keys, values, strict=True):
+        other.put(scene.data_set.stream("transactions"), key, value)
+        other.flush()
+    other.close()
+    scene.put([good])
+    scene.start()
+    start_delivery(scene)
+
+    check(scene.wait_for_decisions(1), scene.expected([good]))
+    scene.wait(lambda: len(scene.read("transactions.dead-letter")) == len(keys))
+    scene.wait(lambda: archive(scene).is_at_least(1, len(keys)))
+    letters = sorted(scene.read("transactions.dead-letter"), key=lambda letter: len(letter.key or b""))
+    for letter, key, value in zip(letters, keys, values, strict=True):
+        assert letter.key == key[:KEY_BYTES].encode()
+        assert letter.value == value[: RECORD_BYTES - KEY_BYTES]
+        assert dict(letter.headers)["cut"] == b"%d" % (len(key) + len(value))
+    errors = {(base64.b64decode(each.partition_key), raw_data(each)) for each in archive(scene).errors}
+    assert errors == {(key.encode(), value) for key, value in zip(keys, values, strict=True)}
+    assert "aborted" not in scene.log()
 
 
 def broken_like(good: Sequence[Transaction]) -> list[Broken]:

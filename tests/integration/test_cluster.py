@@ -17,6 +17,8 @@ from infra.objects import ObjectStore
 from infra.settings import Settings
 from tests import cluster_cases as cases
 
+pytestmark = pytest.mark.timeout(1200)
+
 
 @pytest.fixture(scope="module")
 def settings(s3_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:

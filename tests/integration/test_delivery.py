@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,16 +14,32 @@ import pytest
 from infra.archive.intents import WRITER, Intent, check_store
 from infra.archive.reading import delivered, delivered_errors, delivered_rows
 from infra.contracts.delivery import DeclaredDelivery
-from infra.contracts.errors import UserError
+from infra.contracts.errors import FailedError, UserError
 from infra.contracts.events import encode
 from infra.contracts.prefixes import parse_prefix
+from infra.metrics import Metrics
 from infra.objects import ObjectStore
 from infra.settings import Settings
-from infra.streams.errors import FencedError, OffsetOutOfRangeError
+from infra.streams.errors import OffsetOutOfRangeError
 from infra.streams.records import Shard
+from stream_consumers.delivery import Delivering, Worker
 from stream_consumers.delivery_cuts import Cut, Sorting, resolve
+from stream_consumers.delivery_stream import DeliveryStream
+from stream_consumers.worker import BAD_IN_A_ROW
 from tests.delivery_cases import T0, sale, transaction
-from tests.delivery_stage import SHARDS, Crash, Stage, Steps, ids, partitioned, stage
+from tests.delivery_stage import (
+    SHARDS,
+    WITHIN_S,
+    Crash,
+    Stage,
+    SteppedConsumer,
+    Steps,
+    ids,
+    partitioned,
+    read_rows,
+    stage,
+)
+from tests.stream_cases import wait
 
 
 @pytest.fixture
@@ -241,26 +258,131 @@ class Rival(ObjectStore):
         return super().put_once(url, body)
 
 
-def test_a_lost_place_in_the_group_doubles_nothing(scene: Stage) -> None:
-    """A commit that is refused, after the objects were written: they are written again, the same."""
+def test_a_lost_place_in_the_group_doubles_nothing(scene: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that is refused, after the objects were written: they are written again, the same.
+
+    Which shards are this member's then, and from where on, only a rebalance says.
+    """
+    threads: list[str] = []
+    assigned = DeliveryStream.assigned
+
+    def noting(stream: DeliveryStream, shards: Collection[Shard]) -> None:
+        threads.append(threading.current_thread().name)
+        assigned(stream, shards)
+
+    monkeypatch.setattr(DeliveryStream, "assigned", noting)
     scene.put([transaction(number) for number in range(60)])
-    steps = Refusing()
+    steps = Losing()
     scene.deliver(steps=steps, max_records=20)
-    assert steps.refused == 2
+    assert steps.lost == 2
+    assert threads == ["assigned"] * 3
     assert ids(scene.archived()) == Counter(range(60))
     assert set(scene.objects()) == scene.intended()
 
 
-class Refusing(Steps):
-    """Refuses the first commits."""
+class Losing(Steps):
+    """Loses the place in the group before the first commits."""
 
-    refused = 0
+    lost = 0
 
-    def commits(self) -> None:
+    def commits(self, consumer: SteppedConsumer) -> None:
         """See Steps."""
-        if self.refused < 2:
-            self.refused += 1
-            raise FencedError("the group has moved on")
+        if self.lost < 2:
+            self.lost += 1
+            consumer.lose_place()
+
+
+def test_another_bucket_is_refused_without_the_intents(scene: Stage) -> None:
+    """After an orderly end and after a crash; with the old one, or a copy of its intents, it goes on."""
+    late = timedelta(days=20)
+    scene.put([transaction(number, event_time=T0 + late) for number in range(20)])
+    scene.deliver()
+    moved = replace(scene.declared, bucket="test-other")
+    scene.store.ensure_bucket(moved.bucket)
+    with pytest.raises(UserError, match=f"copy delivery/{scene.declared.name}/ from the old bucket"):
+        scene.deliver(moved)
+    scene.put([transaction(number, event_time=T0 + 2 * late) for number in range(20, 40)])
+    with pytest.raises(Crash):
+        scene.deliver(steps=Steps(crash_after=SHARDS + 1), max_records=1000)
+    with pytest.raises(UserError, match="BucketARN"):
+        scene.deliver(moved)
+    assert not [each for each in scene.store.list("s3://test-other/") if scene.stream in each.url]
+    scene.deliver()
+    assert ids(scene.archived()) == Counter(range(40))
+    for intent in scene.intents.listed():
+        scene.store.put(intent.url.replace("s3://test/", "s3://test-other/"), scene.store.get(intent.url))
+    scene.put([transaction(number, event_time=T0 + 3 * late) for number in range(40, 60)])
+    scene.deliver(moved)
+    assert ids(scene.archived()) == Counter(range(40))
+    new = [each.url for each in scene.store.list(f"s3://test-other/{scene.stream}/")]
+    assert ids(row for url in new for row in read_rows(url, scene.store.get(url))) == Counter(range(40, 60))
+
+
+def test_too_many_bad_records_in_a_row_end_it_behind_them(scene: Stage) -> None:
+    """They are written and committed before, so that the next start has others; a crash amid it is mended."""
+    broken = [(b"C00001", b"{%d" % number) for number in range(BAD_IN_A_ROW + 2_500)]
+    scene.put(broken, per_transaction=500)
+    with pytest.raises(Crash):
+        scene.deliver(replace(scene.declared, interval_s=900.0), Steps(crash_after=1), max_records=1000)
+    (shard,) = (each for each in range(SHARDS) if scene.intents.firsts(each))
+    intent = scene.intents.last_before(shard)
+    assert intent is not None
+    assert sum(part.records for part in intent.bad) > BAD_IN_A_ROW
+    scene.deliver(max_records=1000)
+    assert scene.errors() == Counter(value for _, value in broken)
+
+    more = [(b"C00001", b"[%d" % number) for number in range(BAD_IN_A_ROW + 2_500)]
+    scene.put([*more, transaction(1)], per_transaction=500)
+    with pytest.raises(FailedError, match="bad records in a row") as caught:
+        scene.deliver(max_records=1000)
+    assert "\n" not in str(caught.value)
+    assert scene.declared.name in str(caught.value)
+    scene.deliver(max_records=1000)
+    assert scene.errors() == Counter(value for _, value in [*broken, *more])
+    assert ids(scene.archived()) == Counter([1])
+    assert set(scene.objects()) == scene.intended()
+
+
+def test_what_a_lines_reader_can_not_read_is_no_good_record(scene: Stage) -> None:
+    """In lines of JSON a field that nobody knows is kept: it must be text, its numbers may be any."""
+    good = [transaction(number) for number in range(4)]
+    huge = encode(good[3])[:-1] + b',"new":1e999}'
+    unreadable = encode(good[0])[:-1] + b',"new":"a\xff"}'
+    scene.put([*good[:3], (good[3].key.encode(), huge), (good[0].key.encode(), unreadable)])
+    scene.deliver(other(scene.declared), max_records=1000)
+    columns = ["transaction_id", "event_time"]
+    tables = delivered_rows(scene.store, scene.intents, scene.ranges(), columns)
+    rows = sorted((row for table in tables for row in table.to_pylist()), key=lambda row: row[columns[0]])
+    assert rows == [{"transaction_id": each.transaction_id, "event_time": each.event_time} for each in good]
+    assert scene.errors() == Counter([unreadable])
+
+
+def test_processes_share_the_shards_and_each_is_ready(scene: Stage) -> None:
+    """One that gets none is ready too; a shard's lag is measured by the process that has it alone."""
+    stop, workers, metrics = threading.Event(), list[Worker](), list[Metrics]()
+
+    def start() -> None:
+        metrics.append(Metrics("delivery"))
+        delivering = Delivering(scene.settings, scene.data_set, scene.store, metrics[-1], 6)
+        workers.append(Worker(delivering, scene.declared, Sorting.declared(scene.declared, T0), stop))
+        workers[-1].start()
+
+    def measured() -> list[int]:
+        return sorted(each.render().decode().count("millstream_consumer_lag{") for each in metrics)
+
+    try:
+        start()
+        wait(lambda: measured() == [SHARDS])
+        for _ in range(SHARDS):
+            start()
+        wait(lambda: measured() == [0, *[1] * SHARDS])
+        wait(lambda: all(worker.is_ready.is_set() for worker in workers))
+        assert [worker.health() for worker in workers] == [None] * len(workers)
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join(WITHIN_S)
+    assert [worker.failure for worker in workers] == [None] * len(workers)
 
 
 def test_partitions_go_to_their_months_and_too_many_to_the_errors(settings: Settings) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import urllib3
 from msgspec import structs
 
+from infra import metrics
 from infra.contracts.events import encode
 from infra.settings import Settings
+from infra.streams.records import shard_number
 from tests import scorer_cases as cases
 from tests.scorer_stage import DAYS, SHARDS, WITHIN_S, Stage, check, stage
 
@@ -89,3 +93,42 @@ def test_a_missing_table_pauses_and_a_new_model_is_taken_up(scene: Stage) -> Non
     check(found, scene.expected(scene.live))
     assert {each.model_version for each in found} == {"m1", "m2"}
     assert scene.metric("shards_paused") == 0
+
+
+def test_who_waits_for_a_transaction_that_is_dated_ahead_is_told(scene: Stage) -> None:
+    """The log and the health check name it; once its day's table is published all are answered."""
+    scene.publish()
+    ahead = structs.replace(scene.live[200], event_time=cases.LIVE_FROM + 20 * cases.DAY)
+    shard = shard_number(ahead.key, SHARDS)
+    offset = sum(shard_number(row.key, SHARDS) == shard for row in scene.live[:200])
+    scene.put([*scene.live[:200], ahead, *scene.live[201:400]])
+    scene.start()
+    named = f"{scene.data_set.stream('transactions')} shard {shard} offset {offset} (event time 2018-08-28"
+    scene.wait(lambda: f"no terminals' table is published for {named}" in scene.log())
+    address = metrics.noted(scene.settings.home)["scorer-0"]
+    answer = urllib3.request("GET", f"{address}/healthz", retries=False)
+    assert answer.status == 503
+    assert f"1 shards wait for their terminals' table, the first for {named}" in answer.data.decode()
+    time.sleep(1)
+    assert scene.log().count(named) == 1
+    cases.publish_table(scene.store, scene.data_set, cases.LIVE_FROM + 20 * cases.DAY, {})
+    found = scene.wait_for_decisions(400)
+    assert {each.transaction_id for each in found} == {row.transaction_id for row in scene.live[:400]}
+    assert scene.metric("shards_paused") == 0
+
+
+def test_of_two_scorers_with_one_slot_one_ends_and_says_why(scene: Stage) -> None:
+    """One line, exit code 2; the other answers everything. Both end if each took one of their two ids."""
+    scene.publish()
+    both = [scene.start(), scene.start()]
+    with scene.playing(scene.live[:1800]):
+        deadline = time.monotonic() + WITHIN_S
+        while all(each.poll() is None for each in both):
+            assert time.monotonic() < deadline, scene.log()
+            time.sleep(0.2)
+    ended = [each for each in both if each.poll() is not None]
+    assert {each.returncode for each in ended} == {2}, scene.log()
+    assert "error: another scorer has slot 0 too" in scene.log()
+    assert "Traceback" not in scene.log()
+    scene.processes = [each for each in both if each not in ended] or [scene.start()]
+    check(scene.wait_for_decisions(1800), scene.expected(scene.live[:1800]))

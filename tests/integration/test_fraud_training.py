@@ -36,6 +36,7 @@ from tests.fraud_cases import archive_of, begin, local_spark, write_archive
 # pyspark leaves the sockets that results came through to the garbage collector.
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(1200),
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
     pytest.mark.filterwarnings(
         "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"

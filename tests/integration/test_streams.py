@@ -15,6 +15,7 @@ from infra.streams.admin import StreamAdmin
 from infra.streams.consumer import StreamConsumer
 from infra.streams.errors import (
     FencedError,
+    IdTakenError,
     InvalidArgumentException,
     OffsetOutOfRangeError,
     ProvisionedThroughputExceededException,
@@ -233,12 +234,33 @@ def test_a_second_owner_of_a_transactional_id_ends_the_first(servers: str) -> No
     second.begin()
     second.send(stream, "C1", b"second")
     second.commit()
-    with pytest.raises(FencedError):
+    with pytest.raises(IdTakenError):
         first.commit()
     first.close()
     second.close()
     consumer = reader(servers, shards := shards_of(stream, 1))
     assert [record.value for record in read_to_end(consumer, shards)] == [b"second"]
+    consumer.close()
+
+
+def test_a_transaction_that_took_too_long_is_no_sign_of_another_owner(
+    servers: str, writer: TransactionalProducer
+) -> None:
+    """Kafka answers the same when a broker ended it; who was asleep so long goes on with a new producer."""
+    stream = new_stream(servers, 1)
+    slow = TransactionalProducer(servers, f"test-{uuid.uuid4().hex[:8]}", timeout_s=2)
+    for each, value in ((slow, b"slow"), (writer, b"quick")):
+        each.begin()
+        each.send(stream, "C1", value)
+        each.flush()
+    writer.commit()
+    consumer = reader(servers, shards_of(stream, 1))
+    found = read_until(consumer, bool)  # once the slow one is ended
+    assert [record.value for record in found] == [b"quick"]
+    with pytest.raises(FencedError) as raised:
+        slow.commit()
+    assert not isinstance(raised.value, IdTakenError)
+    slow.close()
     consumer.close()
 
 

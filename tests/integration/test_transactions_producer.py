@@ -175,6 +175,34 @@ def test_too_few_shards_hold_the_play_back(live: Settings, data_set: DataSet) ->
     assert "2 shards can't take 20,000/s; with these keys it needs" in done.stdout
 
 
+def test_a_throttled_shard_is_waited_for(live: Settings, tmp_path: Path) -> None:
+    """Most transactions are one card's: the others' shard ends less than a week of the data after its own."""
+    path, result = tmp_path / "one-card.csv", tmp_path / "result.json"
+    rows = [
+        f"{86_400 + 600 * number},{number % 40 if number % 4 == 0 else 'C'},T,5.00,{int(number % 9 == 0)}"
+        for number in range(20_000)
+    ]
+    path.write_text("\n".join(["event_time,card_id,terminal_id,amount,fraud", *rows]))
+    made = run_module(
+        live, "producers.dataset", "--input", str(path), "--history", "0.3", "--shards", "2",
+        "--result", str(result),
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    data_set = DataSet(live.bucket, json.loads(result.read_text())["id"])
+    provision(live, data_set, 2)
+    done = run_module(
+        live, "producers.transactions", "--data-set", data_set.id, "--rate", "9000", "--seconds", "3",
+        "--summary", str(tmp_path / "summary.json"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "summary.json").read_text())["held_back"] > 0
+    newest: dict[int, datetime] = {}
+    for record in read_all(live, data_set.stream("transactions")):
+        newest[record.shard.number] = transactions([record])[0].event_time
+    assert len(newest) == 2
+    assert max(newest.values()) - min(newest.values()) <= LABEL_DELAY
+
+
 def test_one_producer_at_a_time(live: Settings, data_set: DataSet) -> None:
     """A second producer of the data set is refused with one line."""
     first = start_module(live, "producers.transactions", "--data-set", data_set.id, "--rate", "10")

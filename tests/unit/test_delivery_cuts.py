@@ -5,20 +5,22 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from infra.archive.errors import FORMAT_CONVERSION, PARTITIONS_EXCEEDED, raw_data, read_failed
+from infra.archive.errors import FORMAT_CONVERSION, PARTITIONS_EXCEEDED, PROCESSING, raw_data, read_failed
 from infra.archive.formats import columns_of, object_format
 from infra.archive.intents import Intent, runs_of
 from infra.archive.reading import offsets_of
 from infra.contracts.datasets import DataSet
-from infra.contracts.delivery import DeclaredDelivery, declared_delivery
+from infra.contracts.delivery import DeclaredDelivery, Partitioning, declared_delivery
 from infra.contracts.errors import UserError
 from infra.contracts.events import Transaction, encode
+from infra.contracts.prefixes import parse_prefix
 from infra.streams.records import Record
 from stream_consumers.delivery import deliveries_of
 from stream_consumers.delivery_cuts import Cut, ReplayDiffersError, Sorting, resolve
@@ -136,6 +138,28 @@ def test_a_partition_too_many_goes_to_the_errors_as_the_intent_says() -> None:
     assert f"/{PARTITIONS_EXCEEDED}/" in refused.url
     again = cut_of(SALES, taken, intent=intent)
     assert [body for _, body in again.bodies(intent)] == [body for _, body in cut.bodies(intent)]
+
+
+def test_a_partition_that_no_address_holds_goes_to_the_errors() -> None:
+    """One that climbs, has what S3's XML can't hold, or makes a name longer than a server's file takes."""
+    delivery = replace(
+        SALES,
+        partitioning=Partitioning("store", "store"),
+        prefix=parse_prefix("sales-stream/store=!{partitionKeyFromQuery:store}/"),
+    )
+    fitting = ["S1", "s" * 200, "\u00e4" * 100, "a b", "a..b"]
+    long = ["s" * 201, "\u00e4" * 101, "s" * 256]
+    wrong = ["..", "a/b", "a\\b", "a\0b", "a\n", "\x7f", "\x85", "\ufffe", *long]
+    stores = enumerate([*fitting, *wrong, *fitting])
+    sales = [msgspec.structs.replace(sale(number, "2024-01"), store=store) for number, store in stores]
+    cut = cut_of(delivery, records(sales))
+    intent = resolve(cut, delivery, TOPIC, 0)
+    assert [part.partition for part in intent.good] == fitting
+    ((_, errors),) = [each for each in cut.bodies(intent) if each[0].error is not None]
+    failed = read_failed(errors)
+    assert [msgspec.json.decode(raw_data(each))["store"] for each in failed] == wrong
+    assert {each.last_error_code for each in failed} == {PROCESSING}
+    assert cut.bad == len(wrong)
 
 
 def test_an_intent_is_executed_as_it_says_whatever_is_declared_now() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from infra.report.formats import rate
 from infra.report.stream import write_stream_report
 from infra.report.stream_figures import StreamFigures
 from infra.report.stream_plots import MAX_ALERTS, alerts_by_event_time, alerts_by_wall_time, lag_plot
@@ -237,6 +238,22 @@ def test_summary_says_what_matters() -> None:
         "s3://lake/transactions/live/",
     ):
         assert words in text
+
+
+def test_a_data_set_that_is_played_out_is_said(tmp_path: Path) -> None:
+    """With what plays it again; the next run would send nothing."""
+    played: StreamFigures = {**figures(), "all_played": True}
+    assert "FRESH=1 plays them again" in printed(played)
+    assert "FRESH=1 plays them again" in said(page_of(tmp_path, played, series()))
+    assert "FRESH=1" not in printed(figures())
+
+
+@pytest.mark.parametrize(
+    ("per_second", "text"), [(5000, "5,000/s"), (10, "10/s"), (2.5, "2.5/s"), (0.5, "0.5/s"), (0, "0/s")]
+)
+def test_rates_are_written_for_people(per_second: float, text: str) -> None:
+    """Slow ones with a tenth."""
+    assert rate(per_second) == text
 
 
 @pytest.mark.parametrize(

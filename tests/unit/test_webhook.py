@@ -8,7 +8,6 @@ from threading import Event, Thread
 import pytest
 
 from infra.contracts.errors import UserError
-from infra.local.ports import free_ports
 from stream_consumers.webhook import (
     TOLERANCE_S,
     PostCancelledError,
@@ -17,7 +16,7 @@ from stream_consumers.webhook import (
     is_genuine,
     signature,
 )
-from tests.alert_cases import SECRET, alert, receiving
+from tests.alert_cases import SECRET, alert, held_port, receiving
 from tests.stream_cases import wait
 
 BODY = b'{"alert_id":"1"}'
@@ -37,10 +36,18 @@ def test_a_signature_is_of_time_and_body() -> None:
     assert not is_genuine(b"secret", header.replace("t=1700000000", "t=1700000001"), BODY, now)
 
 
-@pytest.mark.parametrize("header", ["", "t=", "t=x,v1=00", "v1=00", "t=²,v1=00", "t=1700000000", "é"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("", "t=", "t=x,v1=00", "v1=00", "t=²,v1=00", "t=1700000000", "é"),
+        *(f"t={'9' * digits},v1=00" for digits in (13, 400, 5_000)),
+        "t=1700000000,v1=\udcff",
+    ],
+    ids=lambda header: ascii(header[:20]),
+)
 def test_a_header_that_is_none_is_not_genuine(header: str) -> None:
     """It is false, not an error."""
-    assert not is_genuine(b"secret", header, BODY, 1_700_000_000)
+    assert not is_genuine(b"secret", header, BODY, 1_700_000_000.0)
 
 
 def test_a_post_has_key_body_and_signature() -> None:
@@ -70,14 +77,14 @@ def test_what_may_pass_is_tried_again(status: int) -> None:
 
 def test_a_receiver_that_is_down_gets_the_alert_when_it_is_up() -> None:
     """Connections are refused first; the receiver comes up on the same port later."""
-    (port,) = free_ports(1)
-    webhook = Webhook(f"http://127.0.0.1:{port}/", SECRET)
-    sending = Thread(target=webhook.send, args=(alert(1), Event()))
-    sending.start()
-    wait(lambda: webhook.trouble is not None)
-    with receiving(port) as receiver:
-        sending.join()
-        assert [post.key for post in receiver.posts] == ["transactions-1"]
+    with held_port() as port:
+        webhook = Webhook(f"http://127.0.0.1:{port}/", SECRET)
+        sending = Thread(target=webhook.send, args=(alert(1), Event()))
+        sending.start()
+        wait(lambda: webhook.trouble is not None)
+        with receiving(port) as receiver:
+            sending.join()
+            assert [post.key for post in receiver.posts] == ["transactions-1"]
 
 
 def test_the_receiver_says_when_to_come_again() -> None:
@@ -88,6 +95,20 @@ def test_the_receiver_says_when_to_come_again() -> None:
         Webhook(receiver.url, SECRET, on_retry=waits.append).send(alert(1), Event())
         assert len(receiver.posts) == 1
     assert waits == [2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["9" * 5_000, "Fri, 31 Dec 99999 23:59:59 GMT", f"Fri, 31 Dec {'9' * 30} 23:59:59 GMT"],
+    ids=["digits", "year", "longer year"],
+)
+def test_a_time_that_no_clock_has_is_none(text: str) -> None:
+    """The alert is tried again after the backoff."""
+    waits: list[float] = []
+    with receiving(answers=[(503, {"Retry-After": text})]) as receiver:
+        Webhook(receiver.url, SECRET, on_retry=waits.append).send(alert(1), Event())
+        assert len(receiver.posts) == 1
+    assert waits == [0.5]
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 422])
@@ -103,9 +124,8 @@ def test_a_refusal_is_a_users_mistake(status: int) -> None:
 
 def test_trying_ends() -> None:
     """After the time for an alert the last failure is raised."""
-    webhook = Webhook(f"http://127.0.0.1:{free_ports(1)[0]}/", SECRET, retry_for_s=0.6)
-    with pytest.raises(WebhookUnavailableError, match="does not answer"):
-        webhook.send(alert(1), Event())
+    with held_port() as port, pytest.raises(WebhookUnavailableError, match="does not answer"):
+        Webhook(f"http://127.0.0.1:{port}/", SECRET, retry_for_s=0.6).send(alert(1), Event())
 
 
 def test_trying_can_be_cancelled() -> None:
