@@ -43,6 +43,8 @@ NOT_PLAIN = (
     pa.types.is_large_binary,
     pa.types.is_fixed_size_binary,
     pa.types.is_binary_view,
+    pa.types.is_duration,
+    pa.types.is_float16,
 )
 """Checks of types whose values are not one number, text or time each."""
 
@@ -136,7 +138,7 @@ def _load(path: Path, columns: Mapping[str, str], ragged: _Ragged) -> pd.DataFra
     found = _found(path, columns)
     wanted = list(dict.fromkeys(found.values()))
     if _is_parquet(path):
-        table = pq.read_table(path, columns=wanted)
+        table = _decoded(pq.read_table(path, columns=wanted))
     else:
         texts = pa_csv.ConvertOptions(
             include_columns=wanted,
@@ -148,6 +150,15 @@ def _load(path: Path, columns: Mapping[str, str], ragged: _Ragged) -> pd.DataFra
     # As floats, large ids would become one another; by pandas' metadata, a column may become the index.
     frame = table.to_pandas(integer_object_nulls=True, ignore_metadata=True)
     return pd.DataFrame({key: frame[name] for key, name in found.items()})
+
+
+def _decoded(table: pa.Table) -> pa.Table:
+    """Categories as what they stand for, which parses as other columns do."""
+    plain = [
+        pa.field(field.name, field.type.value_type) if pa.types.is_dictionary(field.type) else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(plain))
 
 
 def _schema(path: Path) -> pa.Schema:

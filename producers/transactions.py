@@ -31,7 +31,7 @@ from producers.player_figures import Reporter, say, summarise
 DAY_S = 86_400
 PATIENCE_S = 0.1
 MOST_APART = LABEL_DELAY - timedelta(days=1)
-"""A terminals' table counts transactions of all shards up to LABEL_DELAY before it. Where a run ends, no shard
+"""A terminals' table counts transactions of all shards up to LABEL_DELAY before it. Where a run ends no shard
 may lack some of those, or the archive would not say what a decision of another shard was made from."""
 
 

@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
+from infra.contracts.datasets import LEAST_HISTORY
 from infra.contracts.errors import UserError
 from infra.contracts.features import DAY_US, microseconds
 
 WEEK, DAY = timedelta(days=7), timedelta(days=1)
-VALIDATION_WEEKS = (7, 6, 5, 4)
+VALIDATION_WEEKS = (7, 6, 5, LEAST_HISTORY // WEEK)
 """How many weeks before the history's end the validation folds begin; the last is needed at least."""
 FINAL_WEEKS = 2
 """The same of the published model: its newest training day is a week old, so all its labels are known."""
@@ -51,7 +52,7 @@ def validation_folds(first: datetime, history_end: datetime) -> list[Fold]:
     folds = [Fold(history_end - weeks * WEEK) for weeks in VALIDATION_WEEKS]
     held = [fold for fold in folds if fold.begin >= first]
     if not held:
-        needed, there = VALIDATION_WEEKS[-1] * 7, (history_end - first) / DAY
+        needed, there = LEAST_HISTORY.days, (history_end - first) / DAY
         raise UserError(
             f"the history from {first:%Y-%m-%d %H:%M} to {history_end:%Y-%m-%d %H:%M} has {there:.1f} days; "
             f"training needs {needed} (four weeks: train, wait for labels, test, and the newest week)"

@@ -13,6 +13,9 @@ import msgspec
 
 LABEL_DELAY = timedelta(days=7)
 """How long after a fraud its label comes."""
+LEAST_HISTORY = timedelta(days=28)
+"""What a model is trained from at least: a week to train on, one to wait for its labels, one to test on, and
+the newest, whose labels are not known."""
 
 SCORERS = "fraud-scorer"
 DELIVERED = ("transactions", "labels", "decisions")

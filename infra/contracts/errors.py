@@ -26,5 +26,5 @@ class TransientError(Exception):
     """Something that may work a moment later: tried again with backoff, up to a limit."""
 
 
-class TooManyBadRecordsError(Exception):
+class TooManyBadRecordsError(FailedError):
     """So many bad records in a row that the stream itself is wrong; the consumer stops before draining it."""

@@ -13,8 +13,8 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from infra.contracts import resources
-from infra.contracts.datasets import DataSet, Manifest
-from infra.contracts.errors import FailedError
+from infra.contracts.datasets import LEAST_HISTORY, DataSet, Manifest
+from infra.contracts.errors import FailedError, UserError
 from infra.contracts.features import FEATURE_LIST, TERMINAL_STEP_S, as_of
 from infra.objects import ObjectStore
 from infra.settings import ROOT, Settings
@@ -56,18 +56,31 @@ def prepare_model(
 ) -> list[str]:
     """Make the tables up to the data set's end, and a model if there is none. Returns what was made.
 
-    For `gives_way` see cluster_run.run_cluster. Raises ModelFailedError.
+    For `gives_way` see cluster_run.run_cluster. Raises ModelFailedError, and UserError for a history that
+    is too short to train on.
     """
     store = ObjectStore(settings)
     tables, model = missing_tables(store, data_set, manifest), newest_model(store, data_set)
     if not tables and model is not None:
         return []
+    if model is None:
+        check_history(manifest)
     request = model_request(data_set, manifest, tables, train=model is None)
     cluster = run_cluster(settings, request, console, gives_way=gives_way)
     failed = failure(cluster)
     if failed:
         raise ModelFailedError(failed)
     return [step.name for step in cluster.steps]
+
+
+def check_history(manifest: Manifest) -> None:
+    """Refuse what is too short by its days; the training looks at the times."""
+    first = datetime.combine(manifest.first_day, datetime.min.time(), manifest.live_from.tzinfo)
+    if manifest.live_from - first < LEAST_HISTORY:
+        raise UserError(
+            f"the history, from {first:%Y-%m-%d} to {manifest.live_from:%Y-%m-%d %H:%M}, is too short to "
+            f"train on: {LEAST_HISTORY.days} days are needed; give more transactions, or a larger HISTORY"
+        )
 
 
 def table_times(manifest: Manifest, step_s: int) -> Iterator[datetime]:

@@ -133,6 +133,15 @@ def test_an_index_is_a_column(tmp_path: Path, index: str | list[str]) -> None:
     assert own_transactions.read(path, {}, 0.7, 1).table == usual.table
 
 
+def test_categories_are_what_they_stand_for(tmp_path: Path) -> None:
+    """pandas' categories of texts, also of times."""
+    times = [f"{BEGIN + timedelta(minutes=number):%Y-%m-%d %H:%M:%S}" for number in range(ROWS)]
+    usual = own(tmp_path, event_time=times)
+    path = tmp_path / "own.parquet"
+    pd.read_parquet(path).astype("category").to_parquet(path)
+    assert own_transactions.read(path, {}, 0.7, 1).table == usual.table
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
@@ -142,6 +151,8 @@ def test_an_index_is_a_column(tmp_path: Path, index: str | list[str]) -> None:
         (pa.binary(), "binary"),
         (pa.large_binary(), "large_binary"),
         (pa.binary(4), "fixed_size_binary"),
+        (pa.float16(), "halffloat"),
+        (pa.duration("s"), "duration"),
         (pa.dictionary(pa.int32(), pa.binary()), "dictionary<values=binary"),
     ],
     ids=str,
