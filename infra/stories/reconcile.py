@@ -53,7 +53,7 @@ def main(
     last = None if input_ or shards else last_data_set(settings)
     with only_one(settings, stream_demo.JOB, stream_demo.RUNNING):
         data_set = last or _asked(settings, chosen)
-        with servers(settings) as live:
+        with servers(settings, ("s3", "kafka")) as live:
             if has_standing_consumers(live, data_set):
                 _wait_for_archive(live, data_set, console)
             else:
