@@ -68,13 +68,15 @@ class ObjectStore:
             http_client=self._http,
         )
 
-    def check(self, bucket: str) -> bool:
+    def check(self, bucket: str, timeout_s: float = 15.0) -> bool:
         """Whether the server, which answers, has this bucket.
 
-        Raises StoreUnavailableError when it does not answer, UserError when it refuses the key.
+        Raises StoreUnavailableError when it does not answer within `timeout_s` seconds, UserError when it
+        refuses the key.
         """
         try:
-            self._http.request("HEAD", self.endpoint, retries=False, timeout=5)  # whether it answers now
+            # Whether it answers now: the client's own requests are tried again and again.
+            self._http.request("HEAD", self.endpoint, retries=False, timeout=timeout_s)
             return self._client.bucket_exists(bucket)
         except S3Error as error:
             if error.code in REFUSALS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,9 @@ with warnings.catch_warnings():
     # kafka-python reads its schemas by a function that Python 3.11 deprecated (3.13 took that back).
     warnings.simplefilter("ignore", DeprecationWarning)
     from infra.local.servers import down, servers
+    from infra.streams.records import Shard
+    from infra.streams.transactions import TransactionalProducer
+    from tests.stream_cases import joined, new_stream
 
 
 def settings_of(home: Path) -> Settings:
@@ -53,7 +57,21 @@ def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 def kafka_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings that give a running Kafka of one broker."""
     with servers(settings_of(tmp_path_factory.mktemp("kafka") / "home"), ("kafka",)) as ready:
+        _warm_up(ready.kafka_servers)
         yield ready
+
+
+def _warm_up(kafka_servers: str) -> None:
+    """Let a new Kafka make its own topics of groups and transactions: no short time-out pays for it."""
+    stream = new_stream(kafka_servers, 1)
+    with (
+        joined(kafka_servers, stream, stream) as consumer,
+        closing(TransactionalProducer(kafka_servers, stream, timeout_s=60)) as writer,
+    ):
+        writer.begin()
+        writer.send(stream, "C1", b"x")
+        writer.send_offsets({Shard(stream, 0): 0}, consumer.group_metadata())
+        writer.commit()
 
 
 @pytest.fixture(scope="session")

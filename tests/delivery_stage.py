@@ -242,8 +242,10 @@ class Stage:
 
     def close(self) -> None:
         """End it."""
-        self.producer.close()
-        self.admin.__exit__()
+        try:
+            self.producer.close()
+        finally:
+            self.admin.__exit__()
 
 
 def read_rows(url: str, body: bytes) -> list[dict[str, Any]]:

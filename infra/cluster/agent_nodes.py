@@ -19,7 +19,7 @@ from infra.settings import Settings
 MASTER_PORT, MASTER_WEB_PORT, WORKER_PORT, WORKER_WEB_PORT = 7077, 8080, 7078, 8081
 LOST = 137
 """The exit code of what ran on a node whose container is gone: as if it had been killed."""
-STOPPED_WITHIN_S, POLL_S = 15.0, 0.1
+STOPPED_WITHIN_S, POLL_S = 30.0, 0.1
 
 
 @dataclass

@@ -10,7 +10,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,17 @@ class Clusters:
 
     def run_job_flow(self, **request: Any) -> dict[str, Any]:
         """Create a cluster and return its id at once; it comes up in a process of its own."""
-        journal = self.create(**request)
-        self._start_manager(journal)
+        with self.create(**request) as (journal, lock):
+            self._start_manager(journal, lock)
         return {"JobFlowId": journal.folder.name}
 
-    def create(self, **request: Any) -> Journal:
-        """Record a cluster, which a manager shall bring up: the journal's folder is named by its id."""
+    @contextmanager
+    def create(self, **request: Any) -> Iterator[tuple[Journal, int]]:
+        """Record a cluster, which a manager shall bring up: the journal's folder is named by its id.
+
+        Its lock is held for the block, and before anybody can know of it: a reader that found the lock free
+        would take the manager for dead.
+        """
         parse(request)  # a request of the wrong shape is refused before its files are looked for
         request = _with_scripts_found(request, Path.cwd())
         parsed, sizing = self.check_request(request)
@@ -59,9 +65,12 @@ class Clusters:
         cluster = new_cluster(parsed, request, sizing, time.time(), hosts(self._settings))
         journal = Journal(self._settings.home / "clusters" / cluster.id)
         journal.folder.mkdir(parents=True, mode=0o700)
-        journal.request_file.write_text(json.dumps(request, indent=2))
-        journal.write(cluster)
-        return journal
+        with journal.try_lock() as lock:
+            if lock is None:
+                raise FailedError(f"another process holds {journal.lock_file}; try again")
+            journal.request_file.write_text(json.dumps(request, indent=2))
+            journal.write(cluster)
+            yield journal, lock
 
     def check_request(self, request: dict[str, Any]) -> tuple[ClusterRequest, Sizing]:
         """What run_job_flow would make of a request on this machine now, without starting anything."""
@@ -69,15 +78,14 @@ class Clusters:
         free = psutil.virtual_memory().available // 1024**2 - RESERVE_MB
         return parsed, plan(parsed, os.cpu_count() or 1, self._settings.memory_mb or free)
 
-    def _start_manager(self, journal: Journal) -> None:
+    def _start_manager(self, journal: Journal, lock: int) -> None:
         """Start the manager with the journal's lock already in its hands."""
-        with journal.try_lock() as lock:
-            start_detached(
-                [sys.executable, "-m", "infra.cluster.manager", str(journal.folder)],
-                log=journal.manager_log,
-                environment=self._settings.environment(),
-                inherit=lock,
-            )
+        start_detached(
+            [sys.executable, "-m", "infra.cluster.manager", str(journal.folder)],
+            log=journal.manager_log,
+            environment=self._settings.environment(),
+            inherit=lock,
+        )
 
     def read(self, ClusterId: str) -> Cluster:
         """Everything known of a cluster, as Millstream keeps it."""

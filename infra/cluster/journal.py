@@ -84,10 +84,7 @@ class Journal:
             os.close(descriptor)
 
     def is_managed(self) -> bool:
-        """Whether somebody holds the manager's lock.
-
-        Not to be asked in a cluster's first seconds, when its manager is just being given the lock.
-        """
+        """Whether somebody holds the manager's lock."""
         return is_held(self.lock_file)
 
 

@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import logging
-from threading import Event
 
 from infra.cluster.client import Clusters
 from infra.cluster.finish import read_or_finish
-from infra.cluster.journal import Journal, journals
+from infra.cluster.journal import journals
 from infra.cluster.manager import manage
 from infra.cluster.model import Cluster
 from infra.contracts import resources
@@ -43,22 +42,16 @@ def main() -> int:
         raise UserError("a standing cluster needs nodes: set MILLSTREAM_NODES to the hosts of their agents")
     for journal in journals(settings.home):
         read_or_finish(journal, settings)
-    journal = Clusters(settings).create(**standing_request(settings))
+    with Clusters(settings).create(**standing_request(settings)) as (journal, _), stop_on_signals() as stop:
 
-    def health() -> str | None:
-        state = journal.read().state
-        return None if state in ("RUNNING", "WAITING") else f"the cluster is {state}"
+        def health() -> str | None:
+            state = journal.read().state
+            return None if state in ("RUNNING", "WAITING") else f"the cluster is {state}"
 
-    with stop_on_signals() as stop, Metrics("cluster-manager").serve(settings, health):
-        ended = _manage(journal, settings, stop)
+        with Metrics("cluster-manager").serve(settings, health):
+            ended = manage(journal, settings, stop)
     log.info("%s is %s: %s", ended.id, ended.state, ended.message)
     return 0 if stop.is_set() else EXIT_FAILED
-
-
-def _manage(journal: Journal, settings: Settings, stop: Event) -> Cluster:
-    with journal.try_lock() as lock:
-        assert lock is not None, "nobody knows of this cluster yet"
-        return manage(journal, settings, stop)
 
 
 if __name__ == "__main__":

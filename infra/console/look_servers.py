@@ -44,7 +44,7 @@ class ServersLook:
         if self._store is None or self._store.endpoint != row.endpoint:
             self._store = ObjectStore(found)
         try:
-            there = self._store.check(found.bucket)
+            there = self._store.check(found.bucket, timeout_s=5)
         except (StoreUnavailableError, UserError) as error:
             return Light("S3", "down", "down", str(error)), live
         words = "up" if there else f"up, no bucket {found.bucket} yet"

@@ -6,7 +6,7 @@ import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import datetime
 from typing import TypeVar
 
@@ -148,17 +148,18 @@ class _Watch:
     """The clients of one Kafka cluster."""
 
     def __init__(self, servers: str) -> None:
-        self.admin = StreamAdmin(servers, answer_s=ANSWER_S)
-        self._consumer = StreamConsumer(servers, streams=[], group=None, client_id="console")
-        self.tails = DecisionTails(servers)
+        with ExitStack() as made:
+            self.admin = made.enter_context(StreamAdmin(servers, answer_s=ANSWER_S))
+            consumer = StreamConsumer(servers, streams=[], group=None, client_id="console")
+            self._consumer = made.enter_context(closing(consumer))
+            self.tails = made.enter_context(closing(DecisionTails(servers)))
+            self._clients = made.pop_all()
         self._topics: Topics = {}
         self._topics_at = float("-inf")
         self._assigned: set[Shard] = set()
 
     def close(self) -> None:
-        self._consumer.close()
-        self.tails.close()
-        self.admin.__exit__()
+        self._clients.close()
 
     def topics(self) -> Topics:
         """The streams, asked for every few seconds."""

@@ -21,7 +21,7 @@ from infra.settings import Settings
 from infra.supervisor import end_marked, is_running, start_detached
 from infra.wire import Channel, Message
 
-CONNECT_WITHIN_S = 30.0
+CONNECT_WITHIN_S = 90.0
 ANSWER_WITHIN_S = 300.0
 STOP_WITHIN_S = 30.0
 LOG_LINES = 20

@@ -20,7 +20,7 @@ NAME = "s3"
 ROLES = ("s3", "master", "filer", "volume", "admin")
 # Each role's gRPC port; its own admin worker looks there whatever -admin.port.grpc says.
 GRPC_OFFSET = 10_000
-START_WITHIN_S = 30.0
+START_WITHIN_S = 60.0
 # On SIGTERM it stores all and ends within a second or two, or then hangs on its own connections for ever.
 STOP_WITHIN_S = 3.0
 FLAGS = (
@@ -95,7 +95,8 @@ def check(settings: Settings, port: int) -> str:
     if not is_open(port):
         return f"port {port} is not open"
     try:
-        ObjectStore(endpoint_settings(settings, f"http://{HOST}:{port}")).check(settings.bucket)
+        store = ObjectStore(endpoint_settings(settings, f"http://{HOST}:{port}"))
+        store.check(settings.bucket, timeout_s=5)
     except (StoreUnavailableError, UserError) as error:  # it refuses keys until it has read them
         return str(error)
     return ""

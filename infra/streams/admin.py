@@ -70,10 +70,11 @@ class StreamAdmin:
         Raises KafkaUnavailableError when none answers.
         """
         self._servers = servers
-        with connecting(servers):
+        with connecting(servers) as kafka_client:
             self._admin = KafkaAdminClient(
                 bootstrap_servers=servers.split(","),
                 **CONNECTING,
+                kafka_client=kafka_client,
                 client_id="millstream-admin",
                 request_timeout_ms=round(answer_s * 1000),
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kafka.cluster import collect_hosts
@@ -24,7 +24,7 @@ CONNECTING: dict[str, Any] = {
 """How every client connects: this long to a first broker, soon again after one died, by sockets of ours."""
 
 
-def ready_brokers(bootstrap_servers: str, timeout_s: float = 5.0) -> int:
+def ready_brokers(bootstrap_servers: str, timeout_s: float = 15.0) -> int:
     """The number of brokers that take requests now, by the cluster's own metadata.
 
     `bootstrap_servers` is "host:port,host:port". Starts no thread. Raises KafkaUnavailableError when
@@ -46,12 +46,21 @@ def ready_brokers(bootstrap_servers: str, timeout_s: float = 5.0) -> int:
 
 
 @contextlib.contextmanager
-def connecting(servers: str) -> Iterator[None]:
-    """Make a client in this block: KafkaUnavailableError when it reaches no broker."""
-    try:
-        yield
-    except KafkaTimeoutError as error:
-        raise KafkaUnavailableError(f"no Kafka broker answers at {servers}") from error
+def connecting(servers: str) -> Iterator[Callable[..., KafkaNetClient]]:
+    """Make a client in this block, by its `kafka_client`: KafkaUnavailableError when it reaches no broker.
+
+    A client that could not be made would keep a thread and sockets for ever; they end with the block.
+    """
+    with contextlib.ExitStack() as failed:
+
+        def kafka_client(**options: Any) -> KafkaNetClient:
+            return failed.enter_context(contextlib.closing(KafkaNetClient(**options)))
+
+        try:
+            yield kafka_client
+        except KafkaTimeoutError as error:
+            raise KafkaUnavailableError(f"no Kafka broker answers at {servers}") from error
+        failed.pop_all()
 
 
 @contextlib.contextmanager

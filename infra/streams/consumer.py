@@ -58,10 +58,11 @@ class StreamConsumer:
         self._paused: set[Shard] = set()  # by the caller
         self._held: set[Shard] = set()  # by the limit
         self._known: dict[TopicPartition, Shard] = {}
-        with connecting(servers):
+        with connecting(servers) as kafka_client:
             self._consumer = KafkaConsumer(
                 bootstrap_servers=servers.split(","),
                 **CONNECTING,
+                kafka_client=kafka_client,
                 client_id=client_id,
                 group_id=group,
                 isolation_level="read_committed",
@@ -211,7 +212,10 @@ class StreamConsumer:
     def close(self) -> None:
         """Leave the group at once. The listener is not told: finish what is open before."""
         self._rebalances.silence()
-        self._consumer.close(autocommit=False, timeout_ms=LEAVE_MS)
+        try:
+            self._consumer.close(autocommit=False, timeout_ms=LEAVE_MS)
+        finally:
+            self._consumer._client.close()  # `close` leaves its thread and sockets when leaving fails
 
     def _committed(self, shard: Shard) -> int | None:
         found = self._consumer.committed(TopicPartition(*shard), timeout_ms=CALL_S * 1000)

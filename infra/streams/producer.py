@@ -57,10 +57,11 @@ class StreamProducer:
         self._pending: dict[Any, int] = {}  # the future of each batch, oldest first, and its records
         self._waiting = self.acknowledged = 0
         self.refused: Counter[str] = Counter()
-        with connecting(servers):
+        with connecting(servers) as kafka_client:
             self._producer = KafkaProducer(
                 bootstrap_servers=servers.split(","),
                 **CONNECTING,
+                kafka_client=kafka_client,
                 client_id=client_id,
                 linger_ms=round(linger_s * 1000),
                 batch_size=1 << 16,

@@ -33,7 +33,8 @@ class Sockets(KafkaNetSocket):  # type: ignore[misc]  # the client has no types
         try:
             return await super().connect(*arguments, **options)
         except BaseException:  # also GeneratorExit: the client was closed meanwhile
-            self._socket.close()
+            if self._socket is not None:
+                self._socket.close()
             raise
 
 

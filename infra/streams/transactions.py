@@ -56,10 +56,11 @@ class TransactionalProducer:
         self._shards: dict[str, int] = {}
         self._written: set[Any] = set()  # the future of each batch that was not flushed yet
         self._began = time.monotonic()
-        with connecting(servers):
+        with connecting(servers) as kafka_client:
             self._producer = KafkaProducer(
                 bootstrap_servers=servers.split(","),
                 **CONNECTING,
+                kafka_client=kafka_client,
                 client_id=transactional_id,
                 transactional_id=transactional_id,
                 transaction_timeout_ms=self._timeout_ms,

@@ -40,6 +40,7 @@ from tests.stream_cases import wait
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 WITHIN_MS = 60_000
+expect.set_options(timeout=WITHIN_MS)
 TRANSACTIONS, ALERTS = 400, 8
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SECTIONS = ("/", "/fraud", "/archive", "/clusters", "/results")
@@ -233,7 +234,7 @@ def screenshot(page: Page, name: str, folder: Path) -> None:
 
 def text_of(page: Page, selector: str, text: str) -> None:
     """Wait until an element has exactly this text."""
-    expect(page.locator(selector).first).to_have_text(text, timeout=WITHIN_MS)
+    expect(page.locator(selector).first).to_have_text(text)
 
 
 def test_the_page_shows_what_the_servers_hold(
@@ -260,7 +261,7 @@ def test_the_page_shows_what_the_servers_hold(
         screenshot(page, "streams", tmp_path)
 
         page.goto(f"{console.base}/fraud")
-        expect(page.locator("[data-alert]")).to_have_count(ALERTS, timeout=WITHIN_MS)
+        expect(page.locator("[data-alert]")).to_have_count(ALERTS)
         shown = [row.get_attribute("data-alert") for row in page.locator("[data-alert]").all()]
         assert shown == [str(alert.transaction_id) for alert in reversed(home.alerts)]
         expect(page.locator("[data-alert] .why").first).to_have_text("<b>amount</b> is high")
@@ -270,7 +271,7 @@ def test_the_page_shows_what_the_servers_hold(
         text_of(page, "[data-figure=model]", "m1")
         late = replace_id(home.alerts[-1], 10_000)
         home.put("alerts", [late])
-        expect(page.locator('[data-alert="10000"]')).to_be_visible(timeout=WITHIN_MS)
+        expect(page.locator('[data-alert="10000"]')).to_be_visible()
         screenshot(page, "fraud", tmp_path)
 
         page.goto(f"{console.base}/archive")
@@ -282,7 +283,7 @@ def test_the_page_shows_what_the_servers_hold(
         text_of(page, "[data-delivery=transactions] [data-figure=open]", "0")
         text_of(page, "[data-delivery=transactions] [data-figure=lag]", "0")
         for item in landed[:3]:
-            expect(page.locator(f'[data-object="{item.url}"]')).to_be_visible(timeout=WITHIN_MS)
+            expect(page.locator(f'[data-object="{item.url}"]')).to_be_visible()
 
         page.goto(f"{console.base}/clusters")
         text_of(page, "[data-cluster=j-1] [data-figure=state]", "terminated")
@@ -424,7 +425,9 @@ def test_somebody_at_a_terminal_gets_the_token(home_settings: Settings, number: 
         cwd=ROOT, text=True, stdout=theirs, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         try:
-            line = os.read(ours, 1_000).decode()
+            line = b""
+            while not line.endswith(b"\n"):
+                line += os.read(ours, 1_000)
             process.send_signal(number)
             _, errors = process.communicate(timeout=30)
         finally:
@@ -432,5 +435,5 @@ def test_somebody_at_a_terminal_gets_the_token(home_settings: Settings, number: 
             os.close(ours)
             os.close(theirs)
     token = token_path(home_settings.home).read_text()
-    assert re.fullmatch(rf"console: http://127\.0\.0\.1:\d+/\?token={token}\r\n", line)
+    assert re.fullmatch(rf"console: http://127\.0\.0\.1:\d+/\?token={token}\r\n", line.decode())
     assert (process.returncode, errors.strip()) == (code, "")

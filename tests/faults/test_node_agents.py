@@ -110,7 +110,10 @@ def test_the_next_look_ends_what_agents_run_for_a_dead_manager(
 def test_an_order_of_another_cluster_is_left(settings: Settings, tmp_path: Path) -> None:
     """Who finishes a dead manager's work takes back that manager's orders alone."""
     clusters = Clusters(settings)
-    dead, other = (clusters.create(**cases.request(core=2)) for _ in range(2))
+    with clusters.create(**cases.request(core=2)) as (dead, _):
+        pass
+    with clusters.create(**cases.request(core=2)) as (other, _):
+        pass
     links = [Link(settings.home, host) for host in HOSTS]
     held = [link.hold() for link in links]
     for link, journal in zip(links, (dead, other, other), strict=True):

@@ -22,7 +22,7 @@ from tests.stream_cases import Remembering, Running, new_stream, put_all, shards
 
 KEYS = [f"C{number:03}" for number in range(100)]
 
-# Commits each batch half a second after it got it, and says what it handled.
+# Commits each batch five seconds after it got it, and says what it handled.
 SLOW_MEMBER = """
 import sys, time
 from infra.process import run, stop_on_signals
@@ -34,7 +34,7 @@ servers, stream, group = sys.argv[1:]
 class Slow(Remembering):
     def handle(self, batch):
         print("began", flush=True)
-        time.sleep(0.5)
+        time.sleep(5)
         super().handle(batch)
         print("handled", sum(map(len, batch.records.values())), flush=True)
     def close(self):
@@ -58,12 +58,22 @@ def servers(kafka_settings: Settings) -> str:
     return kafka_settings.kafka_servers
 
 
+Kind = Callable[[StreamConsumer], Remembering]
+
+
 class Member:
     """A member of a group, named as its stream, that runs in a thread."""
 
-    def __init__(self, servers: str, stream: str, kind: Callable[[StreamConsumer], Remembering]) -> None:
+    def __init__(self, servers: str, stream: str, kind: Kind, session_timeout_s: float) -> None:
         relay = Relay()
-        consumer = StreamConsumer(servers, streams=[stream], group=stream, client_id="test", listener=relay)
+        consumer = StreamConsumer(
+            servers,
+            streams=[stream],
+            group=stream,
+            client_id="test",
+            session_timeout_s=session_timeout_s,
+            listener=relay,
+        )
         self.handler = relay.handler = kind(consumer)
         self.running = Running(
             lambda stop: consume(consumer, self.handler, poll_s=0.05, max_records=10, stop=stop)
@@ -83,8 +93,8 @@ def join(servers: str) -> Iterator[Join]:
     """Makes members, which are ended with the test."""
     members: list[Member] = []
 
-    def start(stream: str, kind: Callable[[StreamConsumer], Remembering] = Remembering) -> Member:
-        members.append(Member(servers, stream, kind))
+    def start(stream: str, kind: Kind = Remembering, session_timeout_s: float = 10) -> Member:
+        members.append(Member(servers, stream, kind, session_timeout_s))
         return members[-1]
 
     yield start
@@ -105,15 +115,17 @@ def test_members_share_the_shards_and_each_record_is_handled_once(servers: str, 
 
     putting = threading.Thread(target=put_until_enough)
     putting.start()
-    first = join(stream)
-    wait(lambda: len(first.handled) > 100)
-    second = join(stream)
-    wait(lambda: len(second.handled) > 100)
-    assert len(first.handler.shards) == len(second.handler.shards) == 2
-    second.running.end()
-    wait(lambda: len(first.handler.shards) == 4)
-    enough.set()
-    putting.join()
+    try:
+        first = join(stream)
+        wait(lambda: len(first.handled) > 100)
+        second = join(stream)
+        wait(lambda: len(second.handled) > 100)
+        wait(lambda: len(first.handler.shards) == len(second.handler.shards) == 2)
+        second.running.end()
+        wait(lambda: len(first.handler.shards) == 4)
+    finally:
+        enough.set()
+        putting.join()
     wait(lambda: len(first.handled) + len(second.handled) >= put[0])
     first.running.end()
     counts = Counter(first.handled + second.handled)
@@ -134,12 +146,12 @@ def test_after_a_failure_nothing_is_committed_and_the_group_is_left(servers: str
     """The handler is told neither `revoked` nor `close`, and nobody waits for its session to time out."""
     stream = new_stream(servers)
     put_all(servers, stream, KEYS)
-    member = join(stream, Failing)
+    member = join(stream, Failing, session_timeout_s=60)
     with pytest.raises(ValueError, match="no use"):
         member.running.wait()
     assert member.handler.calls == ["assigned"]
     with StreamAdmin(servers) as admin:
-        wait(lambda: admin.group_members(stream) == 0, within_s=5)
+        wait(lambda: admin.group_members(stream) == 0, within_s=30)
         assert admin.group_offsets(stream) == {}
 
 
@@ -180,7 +192,7 @@ def test_a_process_that_is_asked_to_end_finishes_its_batch(
     try:
         wait(lambda: "began" in log.read_text())
         process.send_signal(number)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
@@ -206,7 +218,7 @@ def test_a_member_that_slept_too_long_commits_nothing(servers: str, join: Join, 
         with StreamAdmin(servers) as admin:
             wait(lambda: sum(admin.group_offsets(stream).values()) == len(KEYS))
             process.send_signal(signal.SIGCONT)
-            assert process.wait(30) == 1
+            assert process.wait(60) == 1
             assert sum(admin.group_offsets(stream).values()) == len(KEYS)
         other.running.end()
     finally:

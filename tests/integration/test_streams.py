@@ -54,7 +54,7 @@ def producer(servers: str) -> Iterator[StreamProducer]:
 @pytest.fixture
 def writer(servers: str) -> Iterator[TransactionalProducer]:
     """A transactional producer with an id of its own."""
-    made = TransactionalProducer(servers, f"test-{uuid.uuid4().hex[:8]}", timeout_s=6)
+    made = TransactionalProducer(servers, f"test-{uuid.uuid4().hex[:8]}", timeout_s=30)
     yield made
     made.close()
 
@@ -227,10 +227,10 @@ def test_nobodys_place_is_refused(servers: str) -> None:
 def test_a_second_owner_of_a_transactional_id_ends_the_first(servers: str) -> None:
     """What the first had open is aborted, and it can commit nothing more."""
     stream, name = new_stream(servers, 1), f"test-{uuid.uuid4().hex[:8]}"
-    first = TransactionalProducer(servers, name, timeout_s=6)
+    first = TransactionalProducer(servers, name, timeout_s=30)
     first.begin()
     first.send(stream, "C1", b"first")
-    second = TransactionalProducer(servers, name, timeout_s=6)
+    second = TransactionalProducer(servers, name, timeout_s=30)
     second.begin()
     second.send(stream, "C1", b"second")
     second.commit()

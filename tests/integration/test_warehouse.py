@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,13 +25,17 @@ from spark_jobs.load_warehouse import load
 from tests.postgres import Postgres
 
 LOADS, ROWS = 12, 2000
+# The file's lock is asked for every 0.05 s: each side leaves it alone for long enough that the other gets it.
 LOADER = f"""
+import sys, time
 import pyarrow as pa
 from infra.settings import Settings
 from infra.warehouse import open_warehouse
 warehouse = open_warehouse(Settings.load())
 for n in range({LOADS}):
     warehouse.load("t", pa.table({{"n": [n] * {ROWS}}}))
+    time.sleep(0.06)
+sys.stdin.read()
 """
 
 
@@ -89,13 +94,21 @@ def test_readers_see_whole_tables_while_another_process_loads(
 ) -> None:
     """No reader fails, is shut out or sees rows of two loads, or only some of one."""
     warehouse.load("t", pa.table({"n": [-1] * ROWS}))
-    loader = subprocess.Popen([sys.executable, "-c", LOADER], env=settings.environment())
     seen = set()
-    while loader.poll() is None:
-        (row,) = warehouse.query("SELECT min(n) low, max(n) high, count(*) rows FROM t").to_pylist()
-        assert row["low"] == row["high"]
-        assert row["rows"] == ROWS
-        seen.add(row["low"])
+    with subprocess.Popen(
+        [sys.executable, "-c", LOADER], env=settings.environment(), stdin=subprocess.PIPE
+    ) as loader:
+        try:
+            while LOADS - 1 not in seen:
+                assert loader.poll() is None
+                (row,) = warehouse.query("SELECT min(n) low, max(n) high, count(*) rows FROM t").to_pylist()
+                assert row["low"] == row["high"]
+                assert row["rows"] == ROWS
+                seen.add(row["low"])
+                time.sleep(0.02)
+            loader.communicate(timeout=60)
+        finally:
+            loader.terminate()
     assert loader.returncode == 0
     assert warehouse.query("SELECT DISTINCT n FROM t").to_pylist() == [{"n": LOADS - 1}]
     assert len(seen) > 1

@@ -216,13 +216,20 @@ def test_one_copy_that_waits_holds_no_other_up(copying: Copying, postgres_server
     other, stop = Copying(copying.scene, copying.settings, "other"), threading.Event()
     wrong = Worker(DeclaredCopy("a", "t"), copying.copier(), stop)
     wrong.start()
-    until(lambda: wrong.trouble is not None, "no trouble")
-    assert "column transaction_id is missing in the table" in str(wrong.trouble)
-    other.catch_up()  # beside it
-    assert len(other.rows()) == 1
-    stop.set()
-    wrong.join(WITHIN_S)
+    try:
+        until(lambda: wrong.trouble is not None, "no trouble")
+        assert "column transaction_id is missing in the table" in str(wrong.trouble)
+        other.catch_up()  # beside it
+        assert len(other.rows()) == 1
+    finally:
+        stop.set()
+        wrong.join(WITHIN_S)
     assert wrong.failure is None
+
+
+def is_copied(copying: Copying) -> bool:
+    """Whether all that was delivered is copied."""
+    return len(copying.copied()) == len(copying.scene.objects())
 
 
 def test_a_server_that_is_down_is_waited_for(s3_settings: Settings, kafka_settings: Settings) -> None:
@@ -241,22 +248,20 @@ def test_a_server_that_is_down_is_waited_for(s3_settings: Settings, kafka_settin
             server.stop()
             worker = Worker(DeclaredCopy("a", "t"), copying.copier(), stop)
             worker.start()
-            until(lambda: worker.trouble is not None, "no trouble")
-            assert "can't be reached" in str(worker.trouble)
-            server.start()
-            until(
-                lambda: worker.trouble is None and len(copying.copied()) == len(scene.objects()), "not copied"
-            )
-            server.stop(signal.SIGQUIT)
-            scene.put([transaction(number) for number in range(20, 40)])
-            scene.deliver()
-            until(lambda: worker.trouble is not None, "no trouble")
-            server.start()
-            until(
-                lambda: worker.trouble is None and len(copying.copied()) == len(scene.objects()), "not copied"
-            )
-            stop.set()
-            worker.join(WITHIN_S)
+            try:
+                until(lambda: worker.trouble is not None, "no trouble")
+                assert "can't be reached" in str(worker.trouble)
+                server.start()
+                until(lambda: worker.trouble is None and is_copied(copying), "not copied")
+                server.stop(signal.SIGQUIT)
+                scene.put([transaction(number) for number in range(20, 40)])
+                scene.deliver()
+                until(lambda: worker.trouble is not None, "no trouble")
+                server.start()
+                until(lambda: worker.trouble is None and is_copied(copying), "not copied")
+            finally:
+                stop.set()
+                worker.join(WITHIN_S)
             assert worker.failure is None
             copying.check()
 
@@ -266,10 +271,13 @@ def test_the_process_copies_a_data_set(settings: Settings, tmp_path: Path) -> No
     with stage(replace(settings, home=tmp_path), "transactions") as scene:
         command = [sys.executable, "-m", "stream_consumers.warehouse_copy", "--data-set", scene.data_set.id]
         with subprocess.Popen(command, env=scene.settings.environment(), stderr=subprocess.PIPE) as process:
-            until(lambda: list((tmp_path / "run" / "metrics").glob("*.json")), "no metrics")
-            process.terminate()
-            assert process.stderr is not None
-            assert process.wait(WITHIN_S) == 0, process.stderr.read()
+            try:
+                until(lambda: list((tmp_path / "run" / "metrics").glob("*.json")), "no metrics")
+                process.terminate()
+                assert process.stderr is not None
+                assert process.wait(WITHIN_S) == 0, process.stderr.read()
+            finally:
+                process.kill()
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from infra.cluster import Clusters, control, views, watch
+from infra.cluster import Clusters, client, control, views, watch
 from infra.cluster.control import ControlServer, call
 from infra.cluster.journal import Journal
+from infra.cluster.model import Cluster
 from infra.contracts.errors import FailedError
 from infra.settings import Settings
 from tests import cluster_cases as cases
@@ -41,12 +42,18 @@ def clusters(tmp_path: Path) -> Clusters:
     return Clusters(replace(Settings.load({}), home=tmp_path, s3_endpoint="http://127.0.0.1:9"))
 
 
-@pytest.fixture
-def journal(clusters: Clusters) -> Journal:
-    """A cluster that nobody manages yet."""
+def local_request() -> dict[str, Any]:
+    """A request for a cluster whose logs go nowhere."""
     request = cases.request(keep=True)
     del request["LogUri"]
-    return clusters.create(**request)
+    return request
+
+
+@pytest.fixture
+def journal(clusters: Clusters) -> Journal:
+    """A cluster that nobody manages."""
+    with clusters.create(**local_request()) as (journal, _):
+        return journal
 
 
 @pytest.fixture
@@ -117,6 +124,27 @@ def test_a_manager_that_dies_before_its_first_entry_is_not_waited_for(
     with pytest.raises(FailedError, match="TERMINATED_WITH_ERRORS: the cluster's manager ended unexpectedly"):
         watch.wait_until_managed(clusters, journal.folder.name)
     assert journal.read().is_over
+
+
+def test_a_cluster_that_is_being_made_is_not_taken_for_one_whose_manager_died(
+    clusters: Clusters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sees it finds its lock held, from its first entry until its manager has the lock."""
+    seen: list[str] = []
+    write = Journal.write
+
+    def look(*_: Any, **options: Any) -> None:
+        seen.extend(each["Status"]["State"] for each in clusters.list_clusters()["Clusters"])
+        assert options.get("inherit", 3) is not None
+
+    def write_and_look(journal: Journal, cluster: Cluster) -> None:
+        write(journal, cluster)
+        look()
+
+    monkeypatch.setattr(Journal, "write", write_and_look)
+    monkeypatch.setattr(client, "start_detached", look)
+    clusters.run_job_flow(**local_request())
+    assert seen == ["STARTING", "STARTING"]
 
 
 def test_a_replaced_node_is_not_one_more_requested(clusters: Clusters, journal: Journal) -> None:

@@ -235,8 +235,11 @@ def test_a_missing_server_is_a_banner() -> None:
     assert 'class="light down"' in page
 
 
-def test_latency_and_decisions_come_from_the_processes_metrics(tmp_path: Path) -> None:
+def test_latency_and_decisions_come_from_the_processes_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Percentiles are of what was decided since, of all scorers together; a process that ended is off."""
+    monkeypatch.setattr("infra.metrics.ASK_S", 20.0)
     look = ProcessesLook(tmp_path)
     assert [light.level for light in look().lights] == ["off"] * 4
     here = settings(tmp_path)
