@@ -127,6 +127,7 @@ class Player:
     ) -> None:
         """The play waits for a throttled shard that is `most_apart` of event time behind the others."""
         self.lane, self._source, self._followers = lane, source, followers
+        self._lanes = (lane, *(follower.lane for follower in followers))
         self._most_apart_us = None if most_apart is None else most_apart // timedelta(microseconds=1)
         self.exhausted = False
 
@@ -134,10 +135,6 @@ class Player:
     def done(self) -> bool:
         """Whether all is put: nothing is left to be played, and nothing held back."""
         return self.exhausted and not any(lane.behind for lane in self._lanes)
-
-    @property
-    def _lanes(self) -> tuple[Lane, ...]:
-        return self.lane, *(follower.lane for follower in self._followers)
 
     def put_what_followed(self) -> None:
         """Put what the followers' throttled shards still hold back: it belongs to what was played."""
@@ -176,7 +173,9 @@ class Player:
         return offered
 
     def _goes_on(self) -> bool:
-        """Whether the throttled shards let the others go on."""
+        """Whether the throttled shards, if any, let the others go on."""
+        if not any(lane.held for lane in self._lanes):
+            return True
         if self._most_apart_us is not None and self.lane.apart_us >= self._most_apart_us:
             return False
         return all(lane.behind < MOST_HELD for lane in self._lanes)

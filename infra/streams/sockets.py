@@ -28,34 +28,35 @@ class Sockets(KafkaNetSocket):  # type: ignore[misc]  # the client has no types
         self._socket = super().socket(*kind)
         return self._socket
 
-    async def connect(self, *arguments: Any, **options: Any) -> Any:
+    async def connect(self, net: Any, *arguments: Any, **options: Any) -> Any:
         """Connect to an address that the look-up gave; a socket that does not block."""
         try:
-            return await super().connect(*arguments, **options)
+            connected = await super().connect(net, *arguments, **options)
         except BaseException:  # also GeneratorExit: the client was closed meanwhile
             if self._socket is not None:
                 self._socket.close()
             raise
+        net._selector.own(connected)
+        return connected
 
 
 class Selector(selectors.DefaultSelector):
-    """Ends with its client, and whatever it ever watched ends with it.
+    """The selector of a client's loop: ends with it, and closes the sockets of its connections then.
 
-    The client's own does not close a connection that has bytes to send when its client is closed: it
-    waits for them to be sent by a loop that has ended, and the socket is the garbage collector's.
+    The client does not close a connection that has bytes to send when it is closed: that waits for a loop
+    that has ended, and the socket is the garbage collector's.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._watched: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._owned: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """Watch a socket."""
-        self._watched.add(fileobj)
-        return super().register(fileobj, events, data)
+    def own(self, connected: Any) -> None:
+        """Have a socket closed at the end, unless it is by then."""
+        self._owned.add(connected)
 
     def close(self) -> None:
         """End, once the client's loop has."""
         super().close()
-        for each in self._watched:
+        for each in self._owned:
             each.close()
