@@ -214,7 +214,6 @@ def test_what_was_decided_can_be_reconciled(home: Settings, transactions: Path) 
         ("stream_demo", ("--seconds", "x"), "SECONDS"),
         ("stream_demo", ("--shards", "500"), "SHARDS"),
         ("stream_demo", ("--rate", "0.1", "--seconds", "5"), "less than one transaction"),
-        ("stream_demo", ("--rate", "1000000", "--seconds", "86400"), "GB of memory"),
         ("stream_demo", ("--input", "/nowhere/at.csv"), "/nowhere/at.csv"),
         ("stream_demo", ("--columns", "card_id=a"), "INPUT"),
         ("stream_demo", ("--input", __file__, "--columns", "card=a"), "'card'"),
@@ -231,6 +230,15 @@ def test_wrong_options_start_nothing(
     assert done.stderr.startswith("error: ")
     assert word in done.stderr
     assert not settings.home.exists()
+
+
+def test_more_than_memory_holds_starts_nothing(tmp_path: Path) -> None:
+    """What is simulated is in memory: what can't be there is refused before any server is started."""
+    settings = settings_of(tmp_path / "home")
+    done = run(settings, "stream_demo", "--rate", "1000000", "--seconds", "86400")
+    assert done.returncode == 2
+    assert "to simulate 86,400,000,000 transactions takes" in done.stderr
+    assert not (settings.home / "logs").exists()
 
 
 def test_a_file_that_lacks_a_column_starts_nothing(tmp_path: Path, transactions: Path) -> None:
