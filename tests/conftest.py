@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,6 +22,12 @@ with warnings.catch_warnings():
     from infra.streams.records import Shard
     from infra.streams.transactions import TransactionalProducer
     from tests.stream_cases import joined, new_stream
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C reach what tests start: where pytest runs in the background it may be ignored."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def settings_of(home: Path) -> Settings:
