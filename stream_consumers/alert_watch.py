@@ -11,6 +11,7 @@ from infra.metrics import Metrics
 from infra.settings import Settings
 from infra.streams.consumer import StreamConsumer
 from infra.streams.records import Shard
+from stream_consumers.lag import Lag
 
 LAG_EVERY_S = 1.0
 STUCK_AFTER_S = 15.0
@@ -37,7 +38,7 @@ class Watch:
         self._consumer, self._progress = consumer, progress
         self._serving = contextlib.ExitStack()
         self._is_serving = False
-        self._shown: set[Shard] = set()
+        self._lag = Lag(metrics)
         self._last = self._measured = time.monotonic()
 
     def beat(self) -> None:
@@ -46,8 +47,10 @@ class Watch:
         if self._is_serving and self._last - self._measured < LAG_EVERY_S:
             return
         self._measured = self._last
-        self._measure()
-        if not self._is_serving and self._shown:
+        offsets = self._progress.offsets
+        ends = self._consumer.end_offsets(offsets)
+        self._lag.show({shard: max(0, end - offsets[shard]) for shard, end in ends.items()})
+        if not self._is_serving and ends:
             self._is_serving = True
             self._serving.enter_context(self._metrics.serve(self._settings, self.health))
 
@@ -57,16 +60,6 @@ class Watch:
         if silent_s > STUCK_AFTER_S:
             return f"the loop stands still for {silent_s:.0f} s"
         return self._progress.trouble()
-
-    def _measure(self) -> None:
-        offsets = self._progress.offsets
-        ends = self._consumer.end_offsets(offsets)
-        for shard in self._shown - ends.keys():
-            self._metrics.forget("consumer_lag", stream=shard.stream, shard=shard.number)
-        for shard, end in ends.items():
-            lag = max(0, end - offsets[shard])
-            self._metrics.set("consumer_lag", lag, stream=shard.stream, shard=shard.number)
-        self._shown = set(ends)
 
     def close(self) -> None:
         """Serve no more."""

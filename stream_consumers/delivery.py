@@ -25,9 +25,9 @@ from infra.process import run_command, stop_on_signals
 from infra.provision import SHARED
 from infra.settings import ROOT, Settings
 from infra.streams.consumer import StreamConsumer
-from infra.streams.records import Shard
 from stream_consumers.delivery_cuts import Sorting
 from stream_consumers.delivery_stream import Clocks, DeliveryStream
+from stream_consumers.lag import Lag
 from stream_consumers.worker import Relay, consume
 
 DECLARED = ROOT / "infra" / "resources" / "delivery_streams.json"
@@ -65,7 +65,7 @@ class Worker(threading.Thread):
         self._consumer = consumer_of(delivering, delivery, relay)
         self._handler = relay.handler = self._made()
         self._beaten = self._measured = time.monotonic()
-        self._shown: set[Shard] = set()
+        self._lag = Lag(delivering.metrics)
         self.is_ready = threading.Event()
         self.failure: BaseException | None = None
 
@@ -113,15 +113,7 @@ class Worker(threading.Thread):
         self.is_ready.set()
         if self._beaten - self._measured >= LAG_EVERY_S:
             self._measured = self._beaten
-            self._measure()
-
-    def _measure(self) -> None:
-        metrics, lags = self._delivering.metrics, self._consumer.lag()
-        for shard in self._shown - lags.keys():
-            metrics.forget("consumer_lag", stream=shard.stream, shard=shard.number)
-        for shard, lag in lags.items():
-            metrics.set("consumer_lag", lag, stream=shard.stream, shard=shard.number)
-        self._shown = set(lags)
+            self._lag.show(self._consumer.lag())
 
 
 def deliveries_of(data_set: DataSet, only: Sequence[str] = ()) -> list[DeclaredDelivery]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from infra.metrics import Metrics
 from infra.settings import Settings
 from infra.streams.consumer import StreamConsumer
-from infra.streams.records import Shard
+from stream_consumers.lag import Lag
 
 LAG_EVERY_S = 1.0
 STUCK_AFTER_S = 15.0
@@ -30,7 +30,7 @@ class Watch:
         self._waiting = waiting
         self._serving = contextlib.ExitStack()
         self._is_serving = False
-        self._shown: set[Shard] = set()
+        self._lag = Lag(metrics)
         self._last = self._measured = time.monotonic()
 
     def beat(self) -> None:
@@ -39,12 +39,7 @@ class Watch:
         if self._last - self._measured < LAG_EVERY_S and self._is_serving:
             return
         self._measured = self._last
-        lags = self._consumer.lag()
-        for shard in self._shown - lags.keys():
-            self._metrics.forget("consumer_lag", stream=shard.stream, shard=shard.number)
-        for shard, lag in lags.items():
-            self._metrics.set("consumer_lag", lag, stream=shard.stream, shard=shard.number)
-        self._shown = set(lags)
+        self._lag.show(self._consumer.lag())
         if not self._is_serving and self._consumer.assignment():
             self._is_serving = True
             self._serving.enter_context(self._metrics.serve(self._settings, self.health))

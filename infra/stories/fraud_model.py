@@ -75,7 +75,7 @@ def prepare_model(
 
 def check_history(manifest: Manifest) -> None:
     """Refuse what is too short by its days; the training looks at the times."""
-    first = datetime.combine(manifest.first_day, datetime.min.time(), manifest.live_from.tzinfo)
+    first = _first(manifest)
     if manifest.live_from - first < LEAST_HISTORY:
         raise UserError(
             f"the history, from {first:%Y-%m-%d} to {manifest.live_from:%Y-%m-%d %H:%M}, is too short to "
@@ -85,8 +85,7 @@ def check_history(manifest: Manifest) -> None:
 
 def table_times(manifest: Manifest, step_s: int) -> Iterator[datetime]:
     """The as-of times whose tables training and play look up, in order."""
-    begin = datetime.combine(manifest.first_day, datetime.min.time(), manifest.live_from.tzinfo)
-    moment = as_of(max(begin, manifest.live_from - TRAINING), step_s)
+    moment = as_of(max(_first(manifest), manifest.live_from - TRAINING), step_s)
     while moment < manifest.until:
         yield moment
         moment += timedelta(seconds=step_s)
@@ -128,6 +127,11 @@ def model_request(
     ]
     request["Steps"] = [*([risk] if tables else []), *([training] if train else [])]
     return request
+
+
+def _first(manifest: Manifest) -> datetime:
+    """The midnight with which the data set begins."""
+    return datetime.combine(manifest.first_day, datetime.min.time(), manifest.live_from.tzinfo)
 
 
 def _iso(moment: datetime) -> str:

@@ -84,10 +84,9 @@ def _check_archive(settings: Settings, data_set: DataSet) -> None:
     with StreamAdmin(settings.kafka_servers) as admin:
         left = Streams(admin, data_set, settings.home).unarchived()
     if left:
-        same = " with the same INPUT or SHARDS" if data_set.id else ""
         raise UserError(
             f"{count(left)} records of a run that did not end are not archived yet; "
-            f"run `make stream-demo`{same} first, which does that"
+            f"run {_demo(data_set)} first, which does that"
         )
 
 
@@ -108,8 +107,7 @@ def reconcile(settings: Settings, data_set: DataSet, console: Console) -> dict[s
     """
     store, decisions = ObjectStore(settings), data_set.archive("decisions")
     if next(iter(store.list(decisions)), None) is None:
-        same = " with the same INPUT or SHARDS" if data_set.id else ""
-        raise UserError(f"there are no decisions below {decisions}; run `make stream-demo`{same} first")
+        raise UserError(f"there are no decisions below {decisions}; run {_demo(data_set)} first")
     output = f"s3://{data_set.bucket}/reconciliations/{data_set.id or 'default'}/"
     store.delete_prefix(output)
     cluster = run_cluster(settings, reconcile_request(data_set, output), console)
@@ -119,6 +117,11 @@ def reconcile(settings: Settings, data_set: DataSet, console: Console) -> dict[s
     except FileNotFoundError as error:
         raise FailedError(failed or "the job left no summary") from error
     return {**summary, "output": output}
+
+
+def _demo(data_set: DataSet) -> str:
+    """The command that plays a data set, in words."""
+    return "`make stream-demo`" + (" with the same INPUT or SHARDS" if data_set.id else "")
 
 
 def reconcile_request(data_set: DataSet, output: str) -> dict[str, Any]:
